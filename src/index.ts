@@ -1,0 +1,1 @@
+export { type Backend, type ReadyOptions, ready, tf } from './tensor/backend.ts'

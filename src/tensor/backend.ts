@@ -1,0 +1,93 @@
+/**
+ * The tensor engine: TensorFlow.js, and the choice of its backend.
+ *
+ * This folder is the only one that imports tfjs. Importing it registers tfjs's own cpu backend and nothing else: no
+ * file is read and no handle opened before {@link ready}.
+ */
+import * as tf from '@tensorflow/tfjs'
+import { sottoError } from '../errors.ts'
+import { registerMissingKernels } from './kernels.ts'
+
+export { tf }
+
+/** tfjs backends that Sotto knows, the fastest first. */
+export const backends = ['tensorflow', 'wasm', 'cpu'] as const
+export type Backend = (typeof backends)[number]
+
+/** Loads what a backend needs; resolves to whether it is there. */
+const load: Record<Backend, () => Promise<boolean>> = {
+  async tensorflow() {
+    try {
+      // Optional, and absent wherever its binary could not be fetched at install time.
+      const name: string = '@tensorflow/tfjs-node'
+      await import(name)
+      return tf.findBackendFactory('tensorflow') !== null
+    } catch {
+      return false
+    }
+  },
+  async wasm() {
+    try {
+      await import('@tensorflow/tfjs-backend-wasm')
+      return true
+    } catch {
+      return false
+    }
+  },
+  async cpu() {
+    return tf.findBackendFactory('cpu') !== null
+  },
+}
+
+export interface ReadyOptions {
+  /** The backend to use; without it the fastest that is there. */
+  backend?: Backend
+}
+
+/**
+ * Makes the tensor engine ready and says which backend it runs on.
+ *
+ * Prefers `tensorflow` (`@tensorflow/tfjs-node`, optional) to `wasm` to `cpu`. The WebAssembly files are those inside
+ * the installed package; nothing is fetched. Training kernels that wasm lacks are registered (see `kernels.ts`).
+ *
+ * @throws StateError `ERR_BACKEND` when the backend asked for is not there
+ */
+export async function ready({ backend }: ReadyOptions = {}): Promise<Backend> {
+  if (backend !== undefined && !backends.includes(backend)) {
+    throw sottoError('ERR_BACKEND', `ready: unknown backend "${backend}"; there are ${backends.join(', ')}`, {
+      backend,
+    })
+  }
+  for (const name of backend === undefined ? backends : [backend]) {
+    if (!(await load[name]())) continue
+    const chosen = await quietly(() => tf.setBackend(name))
+    if (!chosen) continue
+    await tf.ready()
+    registerMissingKernels(name)
+    return name
+  }
+  throw sottoError(
+    'ERR_BACKEND',
+    `ready: the ${backend} backend is not there${backend === 'tensorflow' ? '; install @tensorflow/tfjs-node' : ''}`,
+    { backend },
+  )
+}
+
+/** The backend in use now. */
+export function backendName(): Backend {
+  return tf.getBackend() as Backend
+}
+
+/** tfjs greets users of its cpu backend in Node with a banner about tfjs-node; whoever chose cpu knows. */
+async function quietly<T>(action: () => Promise<T>): Promise<T> {
+  const environment = tf.env()
+  const before = environment.getBool('IS_TEST')
+  environment.set('IS_TEST', true)
+  try {
+    const result = await action()
+    tf.tensor(0).dispose()
+    return result
+  } finally {
+    environment.set('IS_TEST', before)
+  }
+}

@@ -1,0 +1,31 @@
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { defineConfig } from 'vitest/config'
+
+const source = fileURLToPath(new URL('./src/index.ts', import.meta.url))
+const tfjsNode = existsSync(new URL('./node_modules/@tensorflow/tfjs-node/package.json', import.meta.url))
+
+/** Suites that compute run once on every backend there is; the others once. */
+const backends = ['wasm', 'cpu', ...(tfjsNode ? ['tensorflow'] : [])]
+const computing = ['test/tensor/**/*.test.ts', 'test/worker/**/*.test.ts', 'test/conformance/**/*.test.ts']
+
+const shared = { alias: { sotto: source }, testTimeout: 60_000, hookTimeout: 60_000 }
+
+export default defineConfig({
+  test: {
+    projects: [
+      ...backends.map((backend) => ({
+        test: { ...shared, name: backend, include: computing, env: { SOTTO_TEST_BACKEND: backend } },
+      })),
+      {
+        test: {
+          ...shared,
+          name: 'once',
+          include: ['test/**/*.test.ts'],
+          exclude: computing,
+          env: { SOTTO_TEST_BACKEND: 'wasm' },
+        },
+      },
+    ],
+  },
+})
