@@ -4,9 +4,11 @@
  * This folder is the only one that imports tfjs. Importing it registers tfjs's own cpu backend and nothing else: no
  * file is read and no handle opened before {@link ready}.
  */
-import * as tf from '@tensorflow/tfjs'
+
 import { sottoError } from '../errors.ts'
-import { registerMissingKernels } from './kernels.ts'
+import { tf } from './engine.ts'
+import { correctFaultyKernels, registerMissingKernels } from './kernels.ts'
+import { mendMatMul } from './matmul.ts'
 
 export { tf }
 
@@ -48,7 +50,8 @@ export interface ReadyOptions {
  * Makes the tensor engine ready and says which backend it runs on.
  *
  * Prefers `tensorflow` (`@tensorflow/tfjs-node`, optional) to `wasm` to `cpu`. The WebAssembly files are those inside
- * the installed package; nothing is fetched. Training kernels that wasm lacks are registered (see `kernels.ts`).
+ * the installed package; nothing is fetched. Training kernels that wasm lacks are registered, and one that loses
+ * gradients without saying so is replaced (see `kernels.ts`).
  *
  * @throws StateError `ERR_BACKEND` when the backend asked for is not there
  */
@@ -60,10 +63,12 @@ export async function ready({ backend }: ReadyOptions = {}): Promise<Backend> {
   }
   for (const name of backend === undefined ? backends : [backend]) {
     if (!(await load[name]())) continue
-    const chosen = await quietly(() => tf.setBackend(name))
+    const chosen = await quietly(() => withoutListeners(() => tf.setBackend(name)))
     if (!chosen) continue
     await tf.ready()
     registerMissingKernels(name)
+    correctFaultyKernels(name)
+    if (name === 'wasm') mendMatMul()
     return name
   }
   throw sottoError(
@@ -90,4 +95,22 @@ async function quietly<T>(action: () => Promise<T>): Promise<T> {
   } finally {
     environment.set('IS_TEST', before)
   }
+}
+
+/**
+ * The WebAssembly module of tfjs puts listeners of its own on uncaught errors, which throw them again from inside its
+ * one 30 kB line: every crash of the user's script would print that line. They are taken off again.
+ */
+async function withoutListeners<T>(action: () => Promise<T>): Promise<T> {
+  const { process } = globalThis
+  if (process?.listeners === undefined) return action()
+  const events = ['uncaughtException', 'unhandledRejection'] as const
+  const before = events.map((event) => new Set<unknown>(process.listeners(event as 'exit')))
+  const result = await action()
+  events.forEach((event, i) => {
+    for (const listener of process.listeners(event as 'exit')) {
+      if (!before[i]!.has(listener)) process.removeListener(event, listener)
+    }
+  })
+  return result
 }

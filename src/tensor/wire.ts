@@ -1,0 +1,52 @@
+/** Tensors as bytes: little-endian, row by row. */
+import { sottoError } from '../errors.ts'
+import { tf } from './engine.ts'
+import { byteSizeOf, type DType, dtypes, type Spec, showShape } from './shape.ts'
+
+/** A tensor as it travels. */
+export interface TensorWire extends Spec {
+  /** Elements row by row: float32 and int32 little-endian in 4 bytes, bool in one (0 or 1). */
+  readonly data: Uint8Array
+}
+
+if (new Uint8Array(new Uint16Array([1]).buffer)[0] !== 1) {
+  throw sottoError('ERR_BACKEND', 'tensors travel little-endian, and this machine is big-endian')
+}
+
+export function specOf(tensor: tf.Tensor): Spec {
+  if (!dtypes.includes(tensor.dtype as DType)) {
+    throw sottoError('ERR_DTYPE', `tensors of dtype ${tensor.dtype} do not travel; use ${dtypes.join(', ')}`, {
+      dtype: tensor.dtype,
+    })
+  }
+  return { shape: tensor.shape, dtype: tensor.dtype as DType }
+}
+
+/** Copies a tensor's values out of the engine. */
+export function toWire(tensor: tf.Tensor): TensorWire {
+  const { shape, dtype } = specOf(tensor)
+  const values = tensor.dataSync()
+  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+  // The wasm backend hands out a copy; the cpu backend its own memory, which must not be shared.
+  return { shape, dtype, data: tf.getBackend() === 'wasm' ? bytes : bytes.slice() }
+}
+
+/**
+ * Makes a tensor of bytes that arrived. The engine gets a copy of its own: the bytes may sit at any offset of a
+ * larger buffer, and may be reused by whoever sent them.
+ *
+ * @throws ProtocolError when the bytes are not as many as shape and dtype say
+ */
+export function fromWire({ shape, dtype, data }: TensorWire): tf.Tensor {
+  if (data.byteLength !== byteSizeOf({ shape, dtype })) {
+    throw sottoError(
+      'ERR_PROTOCOL',
+      `a ${dtype} tensor of shape ${showShape(shape)} takes ${byteSizeOf({ shape, dtype })} bytes, ${data.byteLength} came`,
+    )
+  }
+  const copy = data.slice()
+  if (dtype === 'bool') for (let i = 0; i < copy.length; i++) copy[i] = copy[i] === 0 ? 0 : 1
+  const values =
+    dtype === 'float32' ? new Float32Array(copy.buffer) : dtype === 'int32' ? new Int32Array(copy.buffer) : copy
+  return tf.tensor(values, [...shape], dtype)
+}
