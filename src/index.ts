@@ -1,1 +1,43 @@
-export { type Backend, type ReadyOptions, ready, tf } from './tensor/backend.ts'
+/** The public names of Sotto, and nothing else. */
+export { batches, shuffledIndices } from './data/batches.ts'
+export { featureHasher, hashFeatures } from './data/hashing.ts'
+export { accuracy, areaUnderCurve, confusion } from './data/metrics.ts'
+export { LabelledImages, loadMnist, type Mnist, type MnistOptions } from './data/mnist.ts'
+export { type LabelledMessage, loadSmsSpam, type SmsSpam, type SmsSpamOptions } from './data/sms-spam.ts'
+export {
+  ArgumentError,
+  type Code,
+  codes,
+  DataError,
+  isSottoError,
+  PermissionError,
+  PlacementError,
+  ProtocolError,
+  SessionError,
+  SottoError,
+  type SottoErrorLike,
+  StateError,
+  ValueError,
+} from './errors.ts'
+export { type Backend, backends, type ReadyOptions, ready, tf } from './tensor/backend.ts'
+export { noGrad, scope } from './tensor/context.ts'
+export { hook, send } from './tensor/hook.ts'
+export { gradOf, recordGrad, requireGrad } from './tensor/local-grad.ts'
+export type { Location } from './tensor/location.ts'
+export { type ApplyOptions, type ModelSendOptions, RemoteModel } from './tensor/model.ts'
+export { type Linearity, type OpName, ops } from './tensor/ops.ts'
+export { type Optimizer, optim } from './tensor/optim.ts'
+export {
+  type BackwardOptions,
+  type MoveOptions,
+  type Operand,
+  PointerTensor,
+  type SendOptions,
+} from './tensor/pointer.ts'
+export type { DType, Shape, Spec } from './tensor/shape.ts'
+export type { Limits } from './worker/host.ts'
+export type { LedgerEntry } from './worker/ledger.ts'
+export type { LinkStats, ObjectInfo, WorkerStats } from './worker/protocol.ts'
+export { VirtualWorker, type VirtualWorkerOptions } from './worker/virtual-worker.ts'
+export { type WhoSawWhatOptions, whoSawWhat } from './worker/who-saw-what.ts'
+export { Worker } from './worker/worker.ts'

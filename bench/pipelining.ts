@@ -1,0 +1,71 @@
+/** Do chained operations over a slow link cost one round trip, and a training step whose loss is not awaited none? */
+import { hook, optim, ready, scope, tf, VirtualWorker } from 'sotto'
+import { median, report, rounded } from './measure.ts'
+import { batch, bottom, top } from './mnist-net.ts'
+
+const LATENCY = 20
+const OPS = 1000
+const backend = await ready()
+hook()
+
+async function chain(worker: VirtualWorker): Promise<number> {
+  const x = tf.tensor([1, 2, 3, 4, 5]).send(worker)
+  await worker.flush()
+  const start = performance.now()
+  const result = scope(() => {
+    let y = x
+    for (let i = 0; i < OPS; i++) y = y.add(1)
+    return y
+  })
+  const value = await result.get()
+  const took = performance.now() - start
+  if (value.dataSync()[0] !== OPS + 1) throw new Error('the chain computed something else')
+  return took
+}
+
+const near = new VirtualWorker('near')
+const far = new VirtualWorker('far', { latency: LATENCY })
+const rows = []
+for (const [name, workers] of [['first run', 1], ['later runs', 9]] as const) {
+  const times = []
+  for (let i = 0; i < workers; i++) times.push({ computing: await chain(near), total: await chain(far) })
+  const computing = median(times.map((time) => time.computing))
+  const total = median(times.map((time) => time.total))
+  rows.push({ chain: name, 'computing ms': rounded(computing), [`${LATENCY} ms each way, ms`]: rounded(total), 'above, ms': rounded(median(times.map((time) => time.total - time.computing))) })
+}
+report(`${OPS} chained ops (${backend}; one round trip is ${2 * LATENCY} ms, at most 60 ms above computing wanted)`, rows)
+
+const alice = new VirtualWorker('alice', { latency: LATENCY })
+const bob = new VirtualWorker('bob', { latency: LATENCY })
+const lower = bottom().send(alice)
+const upper = top().send(bob)
+const optimizer = optim.sgd([...lower.parameters(), ...upper.parameters()], { learningRate: 0.03 })
+const { images, labels } = batch()
+const x = images.send(alice)
+const y = labels.send(bob)
+const step = () =>
+  scope(() => {
+    const loss = upper.apply(lower.apply(x).move(bob, { requiresGrad: true })).logSoftmax().nllLoss(y)
+    loss.backward()
+    optimizer.step()
+    optimizer.zeroGrad()
+    return loss
+  })
+const issued = []
+const awaited = []
+for (let i = 0; i < 20; i++) {
+  let start = performance.now()
+  const loss = step()
+  issued.push(performance.now() - start)
+  await Promise.all([alice.flush(), bob.flush()])
+  loss.dispose()
+  start = performance.now()
+  await step().get()
+  awaited.push(performance.now() - start)
+  await Promise.all([alice.flush(), bob.flush()])
+}
+report(`A split training step over links of ${LATENCY} ms each way, at the caller`, [
+  { loss: 'not awaited', ms: rounded(median(issued)), 'round trips of the caller': 0 },
+  { loss: 'awaited', ms: rounded(median(awaited)), 'round trips of the caller': 1 },
+])
+await Promise.all([near, far, alice, bob].map((worker) => worker.close()))

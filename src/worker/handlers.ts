@@ -1,0 +1,34 @@
+/** What a worker does for each message. A message without a handler does not compile. */
+import { autogradHandlers } from './handlers/autograd.ts'
+import { modelHandlers } from './handlers/models.ts'
+import { sessionHandlers } from './handlers/session.ts'
+import { tensorHandlers } from './handlers/tensors.ts'
+import type { HostSession } from './host.ts'
+import type { AskName, MessageName, Request, Response } from './protocol.ts'
+
+/** Handlers for some of the messages; a handler that must wait gives a promise, and holds up its session alone. */
+export type HandlersOf<N extends MessageName> = {
+  readonly [M in N]: (session: HostSession, body: Request<M>) => Response<M> | Promise<Response<M>>
+}
+
+export const handlers: HandlersOf<MessageName> = {
+  ...sessionHandlers,
+  ...tensorHandlers,
+  ...autogradHandlers,
+  ...modelHandlers,
+}
+
+/** The messages that are answered. */
+const asks: { readonly [N in AskName]: true } = {
+  hello: true,
+  search: true,
+  objects: true,
+  flush: true,
+  ledger: true,
+  stats: true,
+  get: true,
+  getModel: true,
+  relayHome: true,
+}
+
+export const isAsk = (name: string): boolean => Object.hasOwn(asks, name)

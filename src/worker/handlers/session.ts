@@ -1,0 +1,46 @@
+/** Messages about the session and the worker as a whole. */
+import { sottoError } from '../../errors.ts'
+import type { HandlersOf } from '../handlers.ts'
+import { PROTOCOL_VERSION } from '../protocol.ts'
+
+export const sessionHandlers: HandlersOf<
+  'hello' | 'peers' | 'deposit' | 'search' | 'objects' | 'flush' | 'ledger' | 'stats'
+> = {
+  hello(session, { version, role, name, session: id }) {
+    if (session.greeted) throw sottoError('ERR_PROTOCOL', 'hello comes once')
+    if (version !== PROTOCOL_VERSION) {
+      throw sottoError(
+        'ERR_VERSION',
+        `this worker speaks version ${PROTOCOL_VERSION} of the protocol, the peer ${version}`,
+      )
+    }
+    session.greet(role, name, id)
+    return { worker: session.host.id, version: PROTOCOL_VERSION }
+  },
+
+  peers(session, { peers }) {
+    for (const { name, address } of peers) session.peers.set(name, address)
+  },
+
+  deposit(session, { key, content }) {
+    if (session.role !== 'peer') throw sottoError('ERR_PERMISSION', 'only a peer may deposit')
+    session.host.mailbox.put(key, session.name, content)
+  },
+
+  search(session, { tags }) {
+    return session.host.store
+      .infos()
+      .filter((info) => info.kind === 'tensor' && tags.every((tag) => info.tags.includes(tag)))
+  },
+
+  objects: (session) => session.host.store.infos(),
+
+  flush(session) {
+    session.raiseAll()
+    return null
+  },
+
+  ledger: (session) => session.host.ledger.entries(),
+
+  stats: (session) => session.host.stats(),
+}

@@ -1,0 +1,101 @@
+/**
+ * The message table: every message that a worker understands, one row each. Types only.
+ *
+ * Adding a row here is the only way to add a message: frames, checks (`schema.ts`), handlers (`handlers.ts`) and client
+ * calls are typed by it, and a missing one does not compile. PROTOCOL.md shows the bytes.
+ */
+import type { Code } from '../errors.ts'
+import type { Labels, ObjectId, Policy, Verbs } from '../tensor/location.ts'
+import type { ModelWire } from '../tensor/model-wire.ts'
+import type { Spec } from '../tensor/shape.ts'
+import type { TensorWire } from '../tensor/wire.ts'
+import type { LedgerEntry } from './ledger.ts'
+
+/** Raised whenever a frame of an older peer would be misread. */
+export const PROTOCOL_VERSION = 1
+
+/** What is told of an object to those who may find it: never its values. */
+export interface ObjectInfo extends Spec, Labels {
+  readonly id: ObjectId
+  readonly kind: 'tensor' | 'model' | 'optimizer' | 'failed'
+  readonly bytes: number
+  readonly owner: string
+  readonly isPrivate: boolean
+  readonly requiresGrad: boolean
+}
+
+/** Traffic of one link of a worker. Bytes are those on the wire, or of the tensors alone where frames skip the bytes. */
+export interface LinkStats {
+  readonly role: 'caller' | 'peer'
+  readonly name: string
+  readonly framesIn: number
+  readonly framesOut: number
+  readonly bytesIn: number
+  readonly bytesOut: number
+}
+
+export interface WorkerStats {
+  readonly objects: number
+  readonly bytes: number
+  readonly links: readonly LinkStats[]
+  readonly framesIn: number
+  readonly framesOut: number
+  readonly bytesIn: number
+  readonly bytesOut: number
+}
+
+/** An error as it travels: no stack, no value. */
+export interface ErrorWire {
+  readonly code: Code
+  readonly message: string
+  /** The worker where it arose. */
+  readonly worker: string
+  /** The command that failed first, as `<session>:<seq>`; what was poisoned by it keeps it. */
+  readonly origin: string
+}
+
+/** What a peer hands over under a key. */
+export type Deposit =
+  | { readonly kind: 'tensor'; readonly value: TensorWire; readonly labels: Labels; readonly access: readonly Policy[] }
+  | { readonly kind: 'model'; readonly value: ModelWire; readonly labels: Labels; readonly access: readonly Policy[] }
+  | { readonly kind: 'failed'; readonly error: ErrorWire; readonly access: readonly Policy[] }
+  /** A gradient that the pass did not bring about. */
+  | { readonly kind: 'none' }
+
+export interface Protocol extends Verbs {
+  /** First message of every session. A caller names its identity, a peer its worker. */
+  hello: {
+    request: { version: number; role: 'caller' | 'peer'; name: string; session: string }
+    response: { worker: string; version: number }
+  }
+  /** Introduces peers: the names under which later commands speak of them, and their addresses. */
+  peers: { request: { peers: readonly { name: string; address: string }[] }; response: void }
+  /** From a peer: something that a `receive` or `backward` waits for. */
+  deposit: { request: { key: string; content: Deposit }; response: void }
+  /** Objects that bear all of the tags. */
+  search: { request: { tags: readonly string[] }; response: readonly ObjectInfo[] }
+  objects: { request: Record<string, never>; response: readonly ObjectInfo[] }
+  /** Answers once everything issued before is done; fails with the first failure that nobody has heard of. */
+  flush: { request: Record<string, never>; response: null }
+  ledger: { request: Record<string, never>; response: readonly LedgerEntry[] }
+  stats: { request: Record<string, never>; response: WorkerStats }
+}
+
+export type MessageName = keyof Protocol
+export type Request<N extends MessageName> = Protocol[N]['request']
+export type Response<N extends MessageName> = Protocol[N]['response']
+export type TellName = { [N in MessageName]: Protocol[N]['response'] extends void ? N : never }[MessageName]
+export type AskName = Exclude<MessageName, TellName>
+
+/** Kinds of frame; the first element of every frame. */
+export const FrameKind = { request: 1, reply: 2, failure: 3, ack: 4 } as const
+
+/** `seq` counts the requests of a session from 1, without gaps. */
+export type RequestFrame = readonly [kind: 1, seq: number, name: string, body: unknown]
+/** The answer to a request. */
+export type ReplyFrame = readonly [kind: 2, seq: number, body: unknown]
+/** The failure of a request, whether it wanted an answer or not. */
+export type FailureFrame = readonly [kind: 3, seq: number, error: ErrorWire]
+/** Every request up to this one was carried out or has failed. */
+export type AckFrame = readonly [kind: 4, seq: number]
+export type Frame = RequestFrame | ReplyFrame | FailureFrame | AckFrame

@@ -1,0 +1,146 @@
+/** What every message must look like, checked before a handler sees it. One row per message, typed by the table. */
+import * as v from 'valibot'
+import { sottoError } from '../errors.ts'
+import type { OperandWire } from '../tensor/location.ts'
+import type { ModelWire } from '../tensor/model-wire.ts'
+import { bytesPerElement, dtypes } from '../tensor/shape.ts'
+import type { TensorWire } from '../tensor/wire.ts'
+import type { Deposit, MessageName, Request } from './protocol.ts'
+
+/** tfjs ends at rank 6. */
+const MAX_RANK = 6
+/** Operands and results of one command: `split` and `unstack` may have many. */
+const MAX_LIST = 65_536
+const MAX_TAGS = 64
+const MAX_TEXT = 4096
+
+/** Ids chosen by callers: uuids, or anything as plain. */
+const OBJECT = /^[\w-]{1,64}$/
+/** Ids as commands use them: of an object, of a parameter, of a gradient. */
+const REFERENCE = /^[\w-]{1,64}(#\d{1,6})?(#grad)?$/
+
+const isRecord = (x: unknown): x is Record<string, unknown> => typeof x === 'object' && x !== null && !Array.isArray(x)
+
+function isTensor(x: unknown): x is TensorWire {
+  if (!isRecord(x)) return false
+  const { shape, dtype, data } = x as Partial<TensorWire>
+  if (!dtypes.includes(dtype as never) || !(data instanceof Uint8Array) || !Array.isArray(shape)) return false
+  if (shape.length > MAX_RANK) return false
+  let size = bytesPerElement[dtype!]
+  for (const dimension of shape) {
+    if (!Number.isSafeInteger(dimension) || dimension < 0) return false
+    size *= dimension
+  }
+  return size === data.byteLength
+}
+
+const isReference = (x: unknown): x is string => typeof x === 'string' && REFERENCE.test(x)
+const isOperand = (x: unknown): x is OperandWire =>
+  isReference(x) || x === null || typeof x === 'number' || typeof x === 'boolean' || isTensor(x)
+
+const out = v.pipe(v.string(), v.regex(OBJECT))
+const id = v.custom<string>(isReference)
+const ids = v.pipe(v.array(id), v.maxLength(MAX_LIST))
+const outs = v.pipe(v.array(out), v.maxLength(MAX_LIST))
+const name = v.pipe(v.string(), v.minLength(1), v.maxLength(256))
+const tags = v.pipe(v.array(v.pipe(v.string(), v.maxLength(256))), v.maxLength(MAX_TAGS))
+const names = v.pipe(v.array(name), v.maxLength(256))
+const labels = v.strictObject({ tags, description: v.pipe(v.string(), v.maxLength(MAX_TEXT)) })
+const privacy = v.nullable(v.strictObject({ allow: names, allowResults: names }))
+const access = v.pipe(v.array(v.strictObject({ owner: name, allow: names, allowResults: names })), v.maxLength(256))
+const tensor = v.custom<TensorWire>(isTensor)
+const operand = v.custom<OperandWire>(isOperand)
+const operands = v.pipe(v.array(operand), v.maxLength(MAX_LIST))
+const count = v.pipe(v.number(), v.integer(), v.minValue(0))
+const config = v.record(name, v.union([v.number(), v.boolean()]))
+const part = { pass: v.nullable(out), end: v.boolean(), retain: v.boolean() }
+const nothing = v.strictObject({})
+
+const model: v.GenericSchema<unknown, ModelWire> = v.strictObject({
+  type: v.picklist(['sequential', 'functional']),
+  topology: v.string(),
+  weights: v.pipe(v.array(v.strictObject({ name, value: tensor, trainable: v.boolean() })), v.maxLength(MAX_LIST)),
+  optimizers: v.pipe(
+    v.array(
+      v.strictObject({
+        kind: v.picklist(['sgd', 'adam', 'adamax', 'adagrad', 'rmsprop', 'adadelta']),
+        config,
+        step: count,
+        slots: v.array(v.strictObject({ parameter: count, name, value: tensor })),
+        parameters: v.array(count),
+      }),
+    ),
+    v.maxLength(64),
+  ),
+})
+
+const error = v.strictObject({
+  code: v.string(),
+  message: v.pipe(v.string(), v.maxLength(MAX_TEXT)),
+  worker: name,
+  origin: name,
+})
+const deposit = v.variant('kind', [
+  v.strictObject({ kind: v.literal('tensor'), value: tensor, labels, access }),
+  v.strictObject({ kind: v.literal('model'), value: model, labels, access }),
+  v.strictObject({ kind: v.literal('failed'), error, access }),
+  v.strictObject({ kind: v.literal('none') }),
+]) as unknown as v.GenericSchema<unknown, Deposit>
+
+const schemas: { readonly [N in MessageName]: v.GenericSchema<unknown, Request<N>> } = {
+  hello: v.strictObject({ version: count, role: v.picklist(['caller', 'peer']), name, session: out }),
+  peers: v.strictObject({ peers: v.pipe(v.array(v.strictObject({ name, address: name })), v.maxLength(1024)) }),
+  deposit: v.strictObject({ key: out, content: deposit }),
+  search: v.strictObject({ tags }),
+  objects: nothing,
+  flush: nothing,
+  ledger: nothing,
+  stats: nothing,
+
+  put: v.strictObject({ out, value: tensor, labels, privacy, requiresGrad: v.boolean(), edge: v.nullable(out) }),
+  run: v.strictObject({
+    op: v.pipe(v.string(), v.maxLength(64)),
+    operands,
+    attrs: v.pipe(v.array(v.unknown()), v.maxLength(16)),
+    out: outs,
+    grad: v.boolean(),
+  }),
+  get: v.strictObject({ id, keep: v.boolean() }),
+  free: v.strictObject({ ids }),
+  copy: v.strictObject({ id, out, grad: v.boolean() }),
+  detach: v.strictObject({ id, out }),
+  requireGrad: v.strictObject({ id, requiresGrad: v.boolean() }),
+  zeroGrad: v.strictObject({ ids }),
+  transfer: v.strictObject({ id, to: name, key: out, keep: v.boolean(), edge: v.nullable(out), optimizers: outs }),
+  receive: v.strictObject({ key: out, from: name, out, edge: v.nullable(out), optimizers: outs }),
+  backward: v.strictObject({
+    ...part,
+    root: v.union([v.strictObject({ id, seed: operand }), v.strictObject({ edge: out, from: name, key: out })]),
+  }),
+  relay: v.strictObject({ ...part, edge: out, to: name, key: out }),
+  relayHome: v.strictObject({ ...part, edge: out }),
+  putModel: v.strictObject({ out, model, labels, privacy, optimizers: outs }),
+  copyModel: v.strictObject({ id: out, out }),
+  apply: v.strictObject({ model: out, operands, out: outs, training: v.boolean(), grad: v.boolean() }),
+  getModel: v.strictObject({ id: out, keep: v.boolean(), optimizers: outs }),
+  putOptimizer: v.strictObject({
+    out,
+    kind: v.picklist(['sgd', 'adam', 'adamax', 'adagrad', 'rmsprop', 'adadelta']),
+    config,
+    parameters: ids,
+  }),
+  configure: v.strictObject({ id: out, config }),
+  step: v.strictObject({ id: out }),
+}
+
+export const isMessageName = (value: string): value is MessageName => Object.hasOwn(schemas, value)
+
+/** @throws ProtocolError that names the message and the field, never what came in it */
+export function checkRequest<N extends MessageName>(message: N, body: unknown): Request<N> {
+  const result = v.safeParse(schemas[message], body, { abortEarly: true })
+  if (result.success) return result.output
+  const path = result.issues[0]?.path?.map(({ key }) => String(key).slice(0, 40)).join('.') ?? ''
+  throw sottoError('ERR_PROTOCOL', `${message}: the body is malformed${path === '' ? '' : ` at "${path}"`}`, {
+    message,
+  })
+}

@@ -1,0 +1,179 @@
+/**
+ * The caller's end of a conversation with a worker: numbers commands, matches answers, and turns failures into errors
+ * that say which line issued the command.
+ *
+ * Commands are pipelined: `tell` sends and returns, and nothing comes back unless it fails. The worker carries them out
+ * in the order of their numbers.
+ */
+import { type Code, isSottoError, sottoError } from '../errors.ts'
+import { newId } from '../tensor/location.ts'
+import {
+  type AskName,
+  type ErrorWire,
+  type Frame,
+  FrameKind,
+  PROTOCOL_VERSION,
+  type Request,
+  type Response,
+  type TellName,
+} from './protocol.ts'
+import type { Transport } from './transport/transport.ts'
+
+/** Where a command was issued; formatted only when it fails. */
+interface Site {
+  readonly what: string
+  stack?: string
+}
+
+interface Pending {
+  resolve(value: unknown): void
+  reject(error: Error): void
+  readonly site: Site
+}
+
+/** Errors of commands that failed, by origin: what was poisoned by them fails with the same error, on any worker. */
+const failures = new Map<string, Error>()
+const REMEMBERED = 1000
+
+export interface SessionOptions {
+  readonly role: 'caller' | 'peer'
+  /** Identity of the caller, or name of the peer. */
+  readonly name: string
+  /** Name of the worker at the other end, for messages. */
+  readonly worker: string
+}
+
+export class Session {
+  readonly id = newId()
+  readonly #transport: Transport
+  readonly #options: SessionOptions
+  #seq = 0
+  readonly #pending = new Map<number, Pending>()
+  /** Sites of commands that may still fail, oldest first. */
+  readonly #sites = new Map<number, Site>()
+  #closed: Error | null = null
+
+  constructor(transport: Transport, options: SessionOptions) {
+    this.#transport = transport
+    this.#options = options
+    transport.onFrame((frame) => this.#receive(frame))
+    transport.onClose((reason) => this.#end(reason))
+    const { role, name } = options
+    // Pipelined like everything else: what follows does not wait for the answer.
+    this.ask('hello', { version: PROTOCOL_VERSION, role, name, session: this.id }).catch((error: Error) =>
+      this.#transport.close(error),
+    )
+  }
+
+  get isClosed(): boolean {
+    return this.#closed !== null
+  }
+
+  /** Issues a command that is not answered unless it fails. */
+  tell<N extends TellName>(name: N, body: Request<N>): void {
+    if (this.#closed) {
+      // What is freed on a worker that is gone is free.
+      if (name === 'free') return
+      throw this.#closedError(name)
+    }
+    const seq = ++this.#seq
+    this.#sites.set(seq, this.#site(name, body))
+    this.#transport.send([FrameKind.request, seq, name, body])
+  }
+
+  /** Issues a command and waits for its answer. */
+  ask<N extends AskName>(name: N, body: Request<N>): Promise<Response<N>> {
+    const site = this.#site(name, body)
+    return new Promise((resolve, reject) => {
+      if (this.#closed) return reject(this.#closedError(name))
+      const seq = ++this.#seq
+      this.#pending.set(seq, { resolve: resolve as (value: unknown) => void, reject, site })
+      this.#transport.send([FrameKind.request, seq, name, body])
+    })
+  }
+
+  close(reason?: Error): void {
+    this.#transport.close(reason)
+  }
+
+  #site(name: string, body: unknown): Site {
+    const site: Site = { what: name === 'run' ? (body as { op: string }).op : name }
+    Error.captureStackTrace?.(site, Session.prototype.tell)
+    return site
+  }
+
+  #receive(frame: Frame | Error): void {
+    if (frame instanceof Error) return this.#transport.close(frame)
+    const [kind, seq] = frame
+    if (kind === FrameKind.reply) {
+      const pending = this.#pending.get(seq)
+      this.#pending.delete(seq)
+      this.#settled(seq)
+      pending?.resolve(frame[2])
+    } else if (kind === FrameKind.failure) {
+      const pending = this.#pending.get(seq)
+      const site = pending?.site ?? this.#sites.get(seq)
+      const error = this.#errorOf(frame[2], site, seq)
+      this.#pending.delete(seq)
+      this.#sites.delete(seq)
+      pending?.reject(error)
+    } else if (kind === FrameKind.ack) this.#settled(seq)
+    else this.#transport.close(sottoError('ERR_PROTOCOL', 'a worker sent a request to its caller'))
+  }
+
+  #settled(upTo: number): void {
+    for (const seq of this.#sites.keys()) {
+      if (seq > upTo) break
+      this.#sites.delete(seq)
+    }
+  }
+
+  /** The error of a failure: of this very command, or of an earlier one that poisoned what it was given. */
+  #errorOf(wire: ErrorWire, site: Site | undefined, seq: number): Error {
+    const known = failures.get(wire.origin)
+    if (known) return known
+    const { code, message, worker, origin } = wire
+    const own = origin === `${this.id}:${seq}`
+    const where = own && site ? callerOf(site) : undefined
+    const text = `${site ? `${site.what} on ${worker}: ` : `${worker}: `}${message}${where ? ` (issued at ${where})` : ''}`
+    const error = sottoError(code as Code, text, {
+      worker,
+      ...(own && site ? { op: site.what } : {}),
+      ...(where ? { where } : {}),
+    })
+    if (!isSottoError(error)) return error
+    failures.set(origin, error)
+    if (failures.size > REMEMBERED) failures.delete(failures.keys().next().value as string)
+    return error
+  }
+
+  #closedError(name: string): Error {
+    return sottoError(
+      'ERR_SESSION_CLOSED',
+      `${name}: the session with ${this.#options.worker} is closed`,
+      { worker: this.#options.worker },
+      this.#closed,
+    )
+  }
+
+  #end(reason: Error | undefined): void {
+    this.#closed = reason ?? sottoError('ERR_SESSION_CLOSED', `the session with ${this.#options.worker} was closed`)
+    const pending = [...this.#pending.values()]
+    this.#pending.clear()
+    this.#sites.clear()
+    for (const { reject, site } of pending) reject(this.#closedError(site.what))
+  }
+}
+
+/** Folder of this package's own code: its frames are not the caller's line. */
+const own = new URL('..', import.meta.url)
+const ownPrefixes = [own.href, decodeURIComponent(own.pathname)]
+
+function callerOf({ stack }: Site): string | undefined {
+  const lines = (stack ?? '').split('\n').filter((line) => line.trimStart().startsWith('at '))
+  const line = lines.find((frame) => !ownPrefixes.some((prefix) => frame.includes(prefix)) && !frame.includes('node:'))
+  return line
+    ?.trim()
+    .replace(/^at (?:async )?/, '')
+    .replace(/^.*\((.*)\)$/, '$1')
+}

@@ -1,0 +1,281 @@
+/** Where the objects of a worker are. Knows what an object is and who may see it; runs nothing. */
+import { sottoError } from '../errors.ts'
+import type { tf } from '../tensor/backend.ts'
+import { gradientId, type Labels, type ObjectId } from '../tensor/location.ts'
+import type { Config, OptimizerKind } from '../tensor/optimizers.ts'
+import { byteSizeOf } from '../tensor/shape.ts'
+import type { Anchor, Tracked } from '../tensor/tape.ts'
+import { specOf } from '../tensor/wire.ts'
+import { type Access, combine, PUBLIC } from './permissions.ts'
+import type { ErrorWire, ObjectInfo } from './protocol.ts'
+
+interface Owned {
+  /** Identity of the session that made it: it may change and free the object. */
+  readonly owner: string
+  /** The session that it ends with. */
+  readonly session: object
+}
+
+/** A tensor, by itself or as the weight of a model. */
+export interface TensorCell {
+  readonly tracked: Tracked
+  /** Who may see its values. */
+  access: Access
+  /** Who may see its gradient. */
+  gradAccess: Access
+  readonly owner: string
+}
+
+export interface StoredTensor extends Owned, TensorCell {
+  readonly kind: 'tensor'
+  readonly labels: Labels
+}
+
+export interface StoredModel extends Owned {
+  readonly kind: 'model'
+  readonly model: tf.LayersModel
+  readonly type: 'sequential' | 'functional'
+  readonly topology: string
+  readonly weights: readonly (TensorCell & { readonly name: string; readonly trainable: boolean })[]
+  readonly labels: Labels
+}
+
+export interface StoredOptimizer extends Owned {
+  readonly kind: 'optimizer'
+  readonly type: OptimizerKind
+  config: Config
+  step: number
+  readonly parameters: readonly TensorCell[]
+  readonly slots: Map<TensorCell, Record<string, tf.Tensor>>
+}
+
+/** What stands where an operation failed. */
+export interface Failed extends Owned {
+  readonly kind: 'failed'
+  readonly error: ErrorWire
+  readonly access: Access
+}
+
+/** One end of an edge over which a gradient will travel. Not counted among the objects. */
+export interface StoredEdge extends Owned {
+  readonly kind: 'edge'
+  readonly anchor: Anchor
+  /** Who may see what the edge led from. */
+  readonly access: Access
+  /** The leaf at the far end; null at the near end. */
+  readonly leaf: Tracked | null
+}
+
+export type Stored = StoredTensor | StoredModel | StoredOptimizer | Failed | StoredEdge
+
+/** A failure met again: the result of a command on it fails with the same error. */
+export class Poison extends Error {
+  readonly error: ErrorWire
+  readonly access: Access
+  constructor({ error, access }: Pick<Failed, 'error' | 'access'>) {
+    super(error.message)
+    this.error = error
+    this.access = access
+  }
+}
+
+/** A computation threw. Whether it does may depend on its operands, so only who may see its result is told. */
+export class OperationFailed extends Error {
+  readonly access: Access
+  constructor(cause: unknown, access: Access) {
+    super('the operation failed', { cause })
+    this.access = access
+  }
+}
+
+const notFound = (id: ObjectId): Error =>
+  sottoError('ERR_NOT_FOUND', 'no object of that id is here: it was taken, freed, or never made', { id })
+const wrongKind = (id: ObjectId, is: string, wanted: string): Error =>
+  sottoError('ERR_WRONG_KIND', `the object is a ${is}, and a ${wanted} was asked for`, { id })
+
+export class Store {
+  readonly #objects = new Map<ObjectId, Stored>()
+  readonly #cells = new WeakMap<Tracked, TensorCell>()
+  readonly #edgeLeaves = new WeakSet<Tracked>()
+
+  add(id: ObjectId, stored: Stored): void {
+    if (this.#objects.has(id)) throw sottoError('ERR_ID_TAKEN', 'the id chosen for a result is taken', { id })
+    this.#objects.set(id, stored)
+    if (stored.kind === 'tensor') this.#cells.set(stored.tracked, stored)
+    if (stored.kind === 'edge' && stored.leaf) this.#edgeLeaves.add(stored.leaf)
+    if (stored.kind === 'model') for (const weight of stored.weights) this.#cells.set(weight.tracked, weight)
+  }
+
+  has(id: ObjectId): boolean {
+    return this.#objects.has(id)
+  }
+
+  find(id: ObjectId): Stored | undefined {
+    return this.#objects.get(id)
+  }
+
+  #live(id: ObjectId): Exclude<Stored, Failed> {
+    const stored = this.#objects.get(id)
+    if (stored === undefined) throw notFound(id)
+    if (stored.kind === 'failed') throw new Poison(stored)
+    return stored
+  }
+
+  /** A tensor, or the weight of a model, by its own id (not a gradient). */
+  cell(id: ObjectId): TensorCell {
+    const hash = id.indexOf('#')
+    const stored = this.#live(hash < 0 ? id : id.slice(0, hash))
+    if (hash < 0) {
+      if (stored.kind !== 'tensor') throw wrongKind(id, stored.kind, 'tensor')
+      return stored
+    }
+    if (stored.kind !== 'model') throw wrongKind(id, stored.kind, 'model')
+    const weight = stored.weights[Number(id.slice(hash + 1))]
+    if (weight === undefined) throw notFound(id)
+    return weight
+  }
+
+  /** What an id gives to read: a tensor, a weight, or the gradient of either. */
+  read(id: ObjectId): { tensor: tf.Tensor; access: Access; labels: Labels; tracked: Tracked | null; owner: string } {
+    const of = gradientOf(id)
+    if (of !== null) {
+      const { tracked, gradAccess, owner } = this.cell(of)
+      if (tracked.grad === null) {
+        throw sottoError('ERR_NO_GRAD', 'no gradient is there: backward did not reach this tensor', { id })
+      }
+      return { tensor: tracked.grad, access: gradAccess, labels: NO_LABELS, tracked: null, owner }
+    }
+    const cell = this.cell(id)
+    const labels = 'labels' in cell ? (cell as StoredTensor).labels : NO_LABELS
+    return { tensor: cell.tracked.tensor, access: cell.access, labels, tracked: cell.tracked, owner: cell.owner }
+  }
+
+  model(id: ObjectId): StoredModel {
+    const stored = this.#live(id)
+    if (stored.kind !== 'model') throw wrongKind(id, stored.kind, 'model')
+    return stored
+  }
+  optimizer(id: ObjectId): StoredOptimizer {
+    const stored = this.#live(id)
+    if (stored.kind !== 'optimizer') throw wrongKind(id, stored.kind, 'optimizer')
+    return stored
+  }
+  edge(id: ObjectId): StoredEdge {
+    const stored = this.#live(id)
+    if (stored.kind !== 'edge') throw wrongKind(id, stored.kind, 'edge of a graph')
+    return stored
+  }
+
+  /** Whether the gradient of a leaf has an edge to travel over. */
+  isEdgeLeaf(tracked: Tracked): boolean {
+    return this.#edgeLeaves.has(tracked)
+  }
+
+  /** The cell of a leaf, as long as it is stored here. */
+  cellOf(tracked: Tracked): TensorCell | undefined {
+    return this.#cells.get(tracked)
+  }
+
+  /** Takes an object out and frees it. A gradient is dropped; a weight stays with its model. */
+  free(id: ObjectId): void {
+    const of = gradientOf(id)
+    if (of !== null) {
+      const stored = this.#objects.get(of.split('#')[0]!)
+      if (stored && stored.kind !== 'failed') this.cell(of).tracked.zeroGrad()
+      return
+    }
+    const stored = this.#objects.get(id)
+    if (stored === undefined) return
+    this.#objects.delete(id)
+    release(stored)
+  }
+
+  /** Frees what a session made. */
+  endSession(session: object): void {
+    for (const [id, stored] of this.#objects) if (stored.session === session) this.free(id)
+  }
+
+  clear(): void {
+    for (const id of [...this.#objects.keys()]) this.free(id)
+  }
+
+  *entries(): Iterable<[ObjectId, Stored]> {
+    yield* this.#objects
+  }
+
+  /** All that is kept, edges of graphs too. */
+  get count(): number {
+    return this.#objects.size
+  }
+
+  /** Objects that a user would count; edges of graphs are not among them. */
+  get size(): number {
+    let count = 0
+    for (const stored of this.#objects.values()) if (stored.kind !== 'edge' && stored.kind !== 'failed') count++
+    return count
+  }
+
+  infos(): ObjectInfo[] {
+    const infos: ObjectInfo[] = []
+    for (const [id, stored] of this.#objects) if (stored.kind !== 'edge') infos.push(infoOf(id, stored))
+    return infos
+  }
+}
+
+export const NO_LABELS: Labels = { tags: [], description: '' }
+
+/** The tensor that an id names the gradient of, or null. */
+export function gradientOf(id: ObjectId): ObjectId | null {
+  const suffix = gradientId('')
+  return id.endsWith(suffix) ? id.slice(0, -suffix.length) : null
+}
+
+function release(stored: Stored): void {
+  switch (stored.kind) {
+    case 'tensor':
+      return stored.tracked.release()
+    case 'model':
+      for (const { tracked } of stored.weights) tracked.zeroGrad()
+      stored.model.dispose()
+      return
+    case 'optimizer':
+      for (const slots of stored.slots.values()) for (const tensor of Object.values(slots)) tensor.dispose()
+      stored.slots.clear()
+      return
+    case 'edge':
+      return stored.anchor.release()
+    case 'failed':
+      return
+    default:
+      stored satisfies never
+  }
+}
+
+const EMPTY = { shape: [], dtype: 'float32', bytes: 0, requiresGrad: false } as const
+
+function infoOf(id: ObjectId, stored: Exclude<Stored, StoredEdge>): ObjectInfo {
+  const common = { id, kind: stored.kind, owner: stored.owner, ...('labels' in stored ? stored.labels : NO_LABELS) }
+  switch (stored.kind) {
+    case 'tensor': {
+      const spec = specOf(stored.tracked.tensor)
+      const { requiresGrad } = stored.tracked
+      return { ...common, ...spec, bytes: byteSizeOf(spec), isPrivate: stored.access.length > 0, requiresGrad }
+    }
+    case 'model': {
+      const bytes = stored.weights.reduce((sum, { tracked }) => sum + byteSizeOf(specOf(tracked.tensor)), 0)
+      return { ...common, ...EMPTY, bytes, isPrivate: modelAccess(stored).length > 0, requiresGrad: true }
+    }
+    case 'optimizer': {
+      let bytes = 0
+      for (const slots of stored.slots.values()) {
+        for (const tensor of Object.values(slots)) bytes += byteSizeOf(specOf(tensor))
+      }
+      return { ...common, ...EMPTY, bytes, isPrivate: false }
+    }
+    case 'failed':
+      return { ...common, ...EMPTY, isPrivate: stored.access.length > 0 }
+  }
+}
+
+export const modelAccess = ({ weights }: StoredModel): Access =>
+  weights.reduce((access: Access, weight) => combine(access, weight.access), PUBLIC)

@@ -1,0 +1,166 @@
+/**
+ * Frames inside one process: at once, or with the latency, jitter and failures of a simulated network.
+ *
+ * Without latency a frame is handled while it is sent, on the sender's stack: nothing is queued, and a loop of commands
+ * holds no more memory than one of them.
+ */
+import { SeededRandom } from '../../data/random.ts'
+import { sottoError } from '../../errors.ts'
+import { decode, encode } from '../codec.ts'
+import type { Frame } from '../protocol.ts'
+import type { Traffic, Transport } from './transport.ts'
+
+export interface MemoryOptions {
+  /** Milliseconds each way. */
+  readonly latency?: number
+  /** Up to so many milliseconds more, drawn for each frame; order is kept. */
+  readonly jitter?: number
+  /** Makes jitter repeatable. */
+  readonly seed?: number
+  /** Turns every frame into bytes and back, as a socket would. */
+  readonly codec?: boolean
+  /** Called with every frame; 'drop' loses it, 'close' breaks the connection. */
+  readonly fault?: (frame: Frame) => 'drop' | 'close' | undefined
+}
+
+/** Two ends of one connection. */
+export function memoryPair(options: MemoryOptions = {}): [Transport, Transport] {
+  const a = new MemoryTransport(options, options.seed ?? 1)
+  const b = new MemoryTransport(options, (options.seed ?? 1) + 1)
+  a.peer = b
+  b.peer = a
+  return [a, b]
+}
+
+class MemoryTransport implements Transport {
+  readonly traffic: Traffic = { framesIn: 0, framesOut: 0, bytesIn: 0, bytesOut: 0 }
+  peer!: MemoryTransport
+  readonly #options: MemoryOptions
+  readonly #random: SeededRandom
+  readonly #closeListeners: ((reason: Error | undefined) => void)[] = []
+  #frameListener: ((frame: Frame | Error) => void) | null = null
+  /** Frames that came before someone listened. */
+  readonly #early: (Frame | Error)[] = []
+  #closed = false
+  /** Frames under way to the other end, with the time at which each arrives. */
+  readonly #underWay: { at: number; content: Frame | Uint8Array; bytes: number }[] = []
+  #timer: ReturnType<typeof setTimeout> | null = null
+
+  constructor(options: MemoryOptions, seed: number) {
+    this.#options = options
+    this.#random = new SeededRandom(seed)
+  }
+
+  send(frame: Frame): void {
+    if (this.#closed) return
+    const { latency = 0, jitter = 0, codec = false, fault } = this.#options
+    const outcome = fault?.(frame)
+    if (outcome === 'close') return this.close(sottoError('ERR_SESSION_CLOSED', 'the connection broke'))
+    const content = codec ? encode(frame) : frame
+    const bytes = content instanceof Uint8Array ? content.byteLength : payloadBytes(content)
+    this.traffic.framesOut++
+    this.traffic.bytesOut += bytes
+    if (outcome === 'drop') return
+    if (latency === 0 && jitter === 0) return this.peer.#arrive(content, bytes)
+    const earliest = performance.now() + latency + jitter * this.#random.float()
+    const at = Math.max(earliest, this.#underWay.at(-1)?.at ?? 0)
+    this.#underWay.push({ at, content, bytes })
+    this.#timer ??= setTimeout(() => this.#deliver(), at - performance.now())
+  }
+
+  #deliver(): void {
+    this.#timer = null
+    // Timers may fire up to a millisecond early.
+    while (this.#underWay.length > 0 && this.#underWay[0]!.at <= performance.now() + 0.5) {
+      const { content, bytes } = this.#underWay.shift()!
+      this.peer.#arrive(content, bytes)
+    }
+    const next = this.#underWay[0]
+    if (next) this.#timer = setTimeout(() => this.#deliver(), Math.max(0, next.at - performance.now()))
+  }
+
+  #arrive(content: Frame | Uint8Array, bytes: number): void {
+    if (this.#closed) return
+    this.traffic.framesIn++
+    this.traffic.bytesIn += bytes
+    let frame: Frame | Error
+    try {
+      frame = content instanceof Uint8Array ? decode(content) : content
+    } catch (error) {
+      frame = error as Error
+    }
+    if (this.#frameListener) this.#frameListener(frame)
+    else this.#early.push(frame)
+  }
+
+  onFrame(listener: (frame: Frame | Error) => void): void {
+    this.#frameListener = listener
+    for (const frame of this.#early.splice(0)) listener(frame)
+  }
+
+  onClose(listener: (reason: Error | undefined) => void): void {
+    this.#closeListeners.push(listener)
+  }
+
+  close(reason?: Error): void {
+    if (this.#closed) return
+    this.#closed = true
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#underWay.length = 0
+    for (const listener of this.#closeListeners) listener(reason)
+    this.peer.close(reason)
+  }
+}
+
+/** Bytes of the tensors in a frame that is never turned into bytes. */
+function payloadBytes(value: unknown): number {
+  if (value instanceof Uint8Array) return value.byteLength
+  if (typeof value !== 'object' || value === null) return 0
+  let sum = 0
+  if (Array.isArray(value)) for (const item of value) sum += payloadBytes(item)
+  else for (const name in value) sum += payloadBytes((value as Record<string, unknown>)[name])
+  return sum
+}
+
+/** Ends that can be dialled in this process, by address; a worker that is dropped can no longer be reached. */
+const listeners = new Map<string, WeakRef<MemoryListener>>()
+const gone = new FinalizationRegistry<string>((address) => listeners.delete(address))
+
+/** Waits for connections at an address of its own. */
+export class MemoryListener {
+  readonly address: string
+  readonly options: MemoryOptions
+  readonly #accept: (transport: Transport) => void
+
+  constructor(options: MemoryOptions, accept: (transport: Transport) => void) {
+    this.address = `memory:${globalThis.crypto.randomUUID()}`
+    this.options = options
+    this.#accept = accept
+    listeners.set(this.address, new WeakRef(this))
+    gone.register(this, this.address)
+  }
+
+  /** Connects. A link is as slow as the slower of its two ends. */
+  connect({ latency = 0, jitter = 0 }: MemoryOptions = {}): Transport {
+    const [ours, theirs] = memoryPair({
+      ...this.options,
+      latency: Math.max(latency, this.options.latency ?? 0),
+      jitter: Math.max(jitter, this.options.jitter ?? 0),
+    })
+    this.#accept(theirs)
+    return ours
+  }
+
+  close(): void {
+    listeners.delete(this.address)
+  }
+}
+
+/** Connects to an address of this process. */
+export function dialMemory(address: string, options: MemoryOptions): Transport {
+  const listener = listeners.get(address)?.deref()
+  if (listener === undefined) {
+    throw sottoError('ERR_UNKNOWN_PEER', `there is no worker at ${address} in this process; was it closed?`)
+  }
+  return listener.connect(options)
+}
