@@ -21,6 +21,8 @@ export class Tracked {
   /** Gradients added up over backward passes; leaves only. */
   grad: tf.Tensor | null = null
   readonly segment: Segment | undefined
+  /** Whoever stores it may leave a note here, to be found again when a backward pass reaches it. */
+  holder: unknown = null
   #released = false
 
   constructor(
@@ -56,6 +58,7 @@ export class Tracked {
   release(): void {
     if (this.#released) return
     this.#released = true
+    this.holder = null
     this.tensor.dispose()
     this.zeroGrad()
     this.segment?.drop()
@@ -176,7 +179,7 @@ export type Inputs = readonly Tracked[] | ((tensor: tf.Tensor) => Tracked | unde
 /**
  * Runs a command on the engine, on a tape of its own if one of its inputs requires a gradient.
  *
- * The command's intermediate tensors are freed; its results belong to the caller, who keeps them. Whatever tape the
+ * The command's intermediate tensors are freed; its results belong to the caller, and with listed inputs are kept. Whatever tape the
  * code around it has open does not see it.
  */
 export function record(
@@ -224,18 +227,20 @@ function forget(tape: readonly TapeNode[]): undefined {
 
 function isolated(inputs: Inputs, command: () => tf.Tensor | tf.Tensor[]): tf.Tensor[] {
   const e = engine()
-  let results: tf.Tensor[] = []
+  let free: tf.Tensor[] = []
   e.startScope('sotto')
   try {
     const result = withFastMatMul(command)
-    results = Array.isArray(result) ? result : [result]
-    // A command may hand an input straight through; its owner keeps that one.
-    if (typeof inputs !== 'function') {
-      results = results.map((t) => (inputs.some(({ tensor }) => tensor === t) ? tf.clone(t) : t))
+    const results = Array.isArray(result) ? result : [result]
+    // Results of the caller's own functions stay under whatever scope of tfjs is around them.
+    if (typeof inputs === 'function') {
+      free = results
+      return results
     }
-    return results
+    // What is kept already has an owner: a command that hands an operand straight through gives a clone of it.
+    return results.map((tensor) => tf.keep(tensor.kept || tensor instanceof tf.Variable ? tf.clone(tensor) : tensor))
   } finally {
-    e.endScope(results)
+    e.endScope(free)
   }
 }
 

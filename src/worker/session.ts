@@ -31,6 +31,9 @@ interface Pending {
   readonly site: Site
 }
 
+/** Commands that hardly fail, or not by a line of the caller's: nobody asks where they were issued. */
+const silent: { readonly [N in TellName]?: true } = { free: true, peers: true, deposit: true }
+
 /** Errors of commands that failed, by origin: what was poisoned by them fails with the same error, on any worker. */
 const failures = new Map<string, Error>()
 const REMEMBERED = 1000
@@ -77,7 +80,7 @@ export class Session {
       throw this.#closedError(name)
     }
     const seq = ++this.#seq
-    this.#sites.set(seq, this.#site(name, body))
+    if (!(name in silent)) this.#sites.set(seq, this.#site(name, body))
     this.#transport.send([FrameKind.request, seq, name, body])
   }
 
@@ -98,7 +101,11 @@ export class Session {
 
   #site(name: string, body: unknown): Site {
     const site: Site = { what: name === 'run' ? (body as { op: string }).op : name }
+    // A frame costs about a microsecond, and the caller's line is not far up: at most three of ours lie below it.
+    const { stackTraceLimit } = Error
+    Error.stackTraceLimit = 5
     Error.captureStackTrace?.(site, Session.prototype.tell)
+    Error.stackTraceLimit = stackTraceLimit
     return site
   }
 

@@ -95,15 +95,14 @@ const wrongKind = (id: ObjectId, is: string, wanted: string): Error =>
 
 export class Store {
   readonly #objects = new Map<ObjectId, Stored>()
-  readonly #cells = new WeakMap<Tracked, TensorCell>()
   readonly #edgeLeaves = new WeakSet<Tracked>()
 
   add(id: ObjectId, stored: Stored): void {
     if (this.#objects.has(id)) throw sottoError('ERR_ID_TAKEN', 'the id chosen for a result is taken', { id })
     this.#objects.set(id, stored)
-    if (stored.kind === 'tensor') this.#cells.set(stored.tracked, stored)
+    if (stored.kind === 'tensor') stored.tracked.holder = stored
     if (stored.kind === 'edge' && stored.leaf) this.#edgeLeaves.add(stored.leaf)
-    if (stored.kind === 'model') for (const weight of stored.weights) this.#cells.set(weight.tracked, weight)
+    if (stored.kind === 'model') for (const weight of stored.weights) weight.tracked.holder = weight
   }
 
   has(id: ObjectId): boolean {
@@ -173,7 +172,7 @@ export class Store {
 
   /** The cell of a leaf, as long as it is stored here. */
   cellOf(tracked: Tracked): TensorCell | undefined {
-    return this.#cells.get(tracked)
+    return (tracked.holder as TensorCell | null) ?? undefined
   }
 
   /** Takes an object out and frees it. A gradient is dropped; a weight stays with its model. */
@@ -235,7 +234,10 @@ function release(stored: Stored): void {
     case 'tensor':
       return stored.tracked.release()
     case 'model':
-      for (const { tracked } of stored.weights) tracked.zeroGrad()
+      for (const { tracked } of stored.weights) {
+        tracked.zeroGrad()
+        tracked.holder = null
+      }
       stored.model.dispose()
       return
     case 'optimizer':

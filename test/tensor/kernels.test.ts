@@ -7,7 +7,6 @@
 import fc from 'fast-check'
 import { ready, tf } from 'sotto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { correctFaultyKernels } from '../../src/tensor/kernels.ts'
 import { testBackend } from '../backend.ts'
 
 // The comparison itself runs both backends, so one project is enough.
@@ -371,8 +370,6 @@ comparing('kernels of tfjs that are wrong on wasm, without an error', () => {
     ['layer maxPooling1d', layer(sequence, () => tf.layers.maxPooling1d({ poolSize: 2 }))],
     ['layer maxPooling2d', layer(picture, () => tf.layers.maxPooling2d({ poolSize: 2 }))],
   ]
-  const corrected = ['MaxPoolGrad']
-
   describe('as long as nobody mends them', () => {
     // biome-ignore format: one row per line
     const unmended: readonly Wrong[] = [
@@ -381,24 +378,12 @@ comparing('kernels of tfjs that are wrong on wasm, without an error', () => {
       ['maxPool3d where no number is positive', op([negative(volume)], (x) => tf.maxPool3d(as5(x), 2, 2, 'valid'))],
       ['maxPoolWithArgmax where no number is positive', () => [tf.maxPoolWithArgmax(as4(tf.fill([1, 2, 2, 1], -1)), 2, 2, 'valid').result!]],
     ]
-    it.each([...mended, ...unmended])('%s', async (_, compute) => {
+    it.each(unmended)('%s', async (_, compute) => {
       await expect(agree(compute)).rejects.toThrow(/result \d/)
     })
   })
 
-  describe('correctFaultyKernels mends', () => {
-    let stock: tf.KernelConfig[]
-    beforeAll(() => {
-      stock = corrected.map((name) => tf.getKernel(name, 'wasm'))
-      correctFaultyKernels('wasm')
-      correctFaultyKernels('wasm')
-    })
-    afterAll(() => {
-      for (const config of stock) {
-        tf.unregisterKernel(config.kernelName, 'wasm')
-        tf.registerKernel(config)
-      }
-    })
+  describe('ready() mends', () => {
     it.each(mended)('%s', async (_, compute) => {
       await agree(compute)
     })

@@ -41,7 +41,7 @@ class MemoryTransport implements Transport {
   #frameListener: ((frame: Frame | Error) => void) | null = null
   /** Frames that came before someone listened. */
   readonly #early: (Frame | Error)[] = []
-  #closed = false
+  #closed: { readonly reason: Error | undefined } | null = null
   /** Frames under way to the other end, with the time at which each arrives. */
   readonly #underWay: { at: number; content: Frame | Uint8Array; bytes: number }[] = []
   #timer: ReturnType<typeof setTimeout> | null = null
@@ -99,12 +99,13 @@ class MemoryTransport implements Transport {
   }
 
   onClose(listener: (reason: Error | undefined) => void): void {
-    this.#closeListeners.push(listener)
+    if (this.#closed) listener(this.#closed.reason)
+    else this.#closeListeners.push(listener)
   }
 
   close(reason?: Error): void {
     if (this.#closed) return
-    this.#closed = true
+    this.#closed = { reason }
     if (this.#timer !== null) clearTimeout(this.#timer)
     this.#underWay.length = 0
     for (const listener of this.#closeListeners) listener(reason)
@@ -114,8 +115,8 @@ class MemoryTransport implements Transport {
 
 /** Bytes of the tensors in a frame that is never turned into bytes. */
 function payloadBytes(value: unknown): number {
-  if (value instanceof Uint8Array) return value.byteLength
   if (typeof value !== 'object' || value === null) return 0
+  if (value instanceof Uint8Array) return value.byteLength
   let sum = 0
   if (Array.isArray(value)) for (const item of value) sum += payloadBytes(item)
   else for (const name in value) sum += payloadBytes((value as Record<string, unknown>)[name])
