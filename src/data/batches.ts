@@ -10,7 +10,7 @@ import { checkSeed, SeededRandom } from './random.ts'
  * @param seed an integer from 0 to 2^53 − 1
  * @throws ValueError `ERR_ARGUMENT_VALUE` for another `n` or seed
  */
-export function shuffledIndices(n: number, seed: number): Uint32Array {
+export function shuffledIndices(n: number, seed: number): Int32Array {
   const indices = inOrder(n)
   const random = new SeededRandom(seed)
   for (let last = n - 1; last > 0; last--) {
@@ -40,7 +40,7 @@ export interface BatchOptions {
  * @returns an iterable of views of one array; copy a batch before changing it
  * @throws ValueError `ERR_ARGUMENT_VALUE` for a batch size, count or seed out of range, or a shuffle without a seed
  */
-export function batches(n: number, options: BatchOptions): Iterable<Uint32Array> {
+export function batches(n: number, options: BatchOptions): Iterable<Int32Array> {
   const { batchSize, seed, shuffle = seed !== undefined, dropLast = false } = options
   if (!Number.isSafeInteger(batchSize) || batchSize < 1) {
     throw sottoError('ERR_ARGUMENT_VALUE', `batches: "batchSize" expected an integer of at least 1, got ${batchSize}`, {
@@ -63,9 +63,9 @@ export function batches(n: number, options: BatchOptions): Iterable<Uint32Array>
   }
 }
 
-function inOrder(n: number): Uint32Array {
+function inOrder(n: number): Int32Array {
   if (!Number.isInteger(n) || n < 0 || n >= 2 ** 32) {
     throw sottoError('ERR_ARGUMENT_VALUE', `"n" expected an integer from 0 to 2^32 - 1, got ${n}`, { n })
   }
-  return Uint32Array.from({ length: n }, (_, index) => index)
+  return Int32Array.from({ length: n }, (_, index) => index)
 }

@@ -142,7 +142,8 @@ export class Session {
     const { code, message, worker, origin } = wire
     const own = origin === `${this.id}:${seq}`
     const where = own && site ? callerOf(site) : undefined
-    const text = `${site ? `${site.what} on ${worker}: ` : `${worker}: `}${message}${where ? ` (issued at ${where})` : ''}`
+    const named = site === undefined || /^[\w.]+: /.test(message) ? message : `${site.what}: ${message}`
+    const text = `${named} (on ${worker}${where ? `, issued at ${where}` : ''})`
     const error = sottoError(code as Code, text, {
       worker,
       ...(own && site ? { op: site.what } : {}),

@@ -1,0 +1,234 @@
+/**
+ * Federated learning: three owners train one model, and no one's messages leave their owner.
+ *
+ * First the toy: three owners with two rows each. Then real messages: each owner hashes the words of their own messages
+ * into features and trains a logistic regression locally; the models are averaged in rounds. The averaging is IN CLEAR
+ * here: whoever runs this script sees the owners' weights.
+ */
+import {
+  areaUnderCurve,
+  batches,
+  hashFeatures,
+  hook,
+  type LabelledMessage,
+  loadSmsSpam,
+  optim,
+  type PointerTensor,
+  type RemoteModel,
+  ready,
+  scope,
+  shuffledIndices,
+  tf,
+  VirtualWorker,
+  whoSawWhat,
+} from 'sotto'
+import {
+  command,
+  isMain,
+  positiveNumber,
+  printTable,
+  printTraffic,
+  progress,
+  wholeNumber,
+  workersOption,
+} from './lib/options.ts'
+
+export interface FederatedSpamOptions {
+  rounds: number
+  batchSize: number
+  learningRate: number
+  dimension: number
+  seed: number
+  /** Messages used; 0 for all. */
+  limit: number
+  workers: 'virtual'
+}
+
+export interface FederatedSpamResult {
+  /** Sum of squared errors of the toy after each of its rounds. */
+  toy: number[]
+  /** Area under the ROC curve, and accuracy, on the held-out messages after each round. */
+  auc: number[]
+  accuracy: number[]
+}
+
+const owners = ['bob', 'alice', 'jane'] as const
+
+/** An owner's rows on an owner's worker. */
+interface Owner {
+  readonly worker: VirtualWorker
+  readonly x: PointerTensor
+  readonly y: PointerTensor
+}
+
+/** The mean of models of one shape, in clear. Takes the models. */
+function averaged(models: readonly tf.LayersModel[], into: tf.LayersModel): void {
+  tf.tidy(() => {
+    const weights = models.map((model) => model.getWeights())
+    into.setWeights(weights[0]!.map((_, i) => tf.mean(tf.stack(weights.map((list) => list[i]!)), 0)))
+  })
+  for (const model of models) model.dispose()
+}
+
+const TOY_DATA = [
+  [1, 1, 1],
+  [0, 1, 1],
+  [1, 0, 0],
+  [0, 0, 0],
+  [1, 1, 0],
+  [0, 1, 0],
+]
+const TOY_TARGETS = [[1], [1], [0], [0], [1], [0]]
+
+/** Three owners with two rows each, Linear(3→1), 5 rounds of 5 local steps at 0.1, sum of squared errors. */
+async function toy(workers: readonly VirtualWorker[], seed: number): Promise<number[]> {
+  const shares: Owner[] = workers.map((worker, i) => ({
+    worker,
+    x: tf.tensor(TOY_DATA.slice(2 * i, 2 * i + 2)).send(worker),
+    y: tf.tensor(TOY_TARGETS.slice(2 * i, 2 * i + 2)).send(worker),
+  }))
+  const kernelInitializer = tf.initializers.glorotUniform({ seed })
+  const model = tf.sequential({ layers: [tf.layers.dense({ units: 1, inputShape: [3], kernelInitializer })] })
+  const errors: number[] = []
+  for (let round = 0; round < 5; round++) {
+    const trained = await Promise.all(
+      shares.map(({ worker, x, y }) => {
+        const remote = model.send(worker)
+        const optimizer = optim.sgd(remote.parameters(), { learningRate: 0.1 })
+        for (let step = 0; step < 5; step++) {
+          scope(() => {
+            remote.apply(x).sub(y).square().sum().backward()
+            optimizer.step()
+            optimizer.zeroGrad()
+          })
+        }
+        return remote.get()
+      }),
+    )
+    averaged(trained, model)
+    const error = tf.tidy(() => {
+      const predicted = model.apply(tf.tensor(TOY_DATA)) as tf.Tensor
+      return predicted.sub(tf.tensor(TOY_TARGETS)).square().sum().dataSync()[0]!
+    })
+    errors.push(error)
+  }
+  printTable(
+    'The toy: three owners, two rows each',
+    ['round', 'sum of squared errors'],
+    errors.map((e, i) => [i + 1, e.toFixed(4)]),
+  )
+  model.dispose()
+  for (const { x, y } of shares) for (const pointer of [x, y]) pointer.dispose()
+  return errors
+}
+
+const isSpam = ({ label }: LabelledMessage): number => (label === 'spam' ? 1 : 0)
+
+/** What an owner does with their own messages, before anything is on a worker. */
+function featuresOf(messages: readonly LabelledMessage[], dimension: number): { x: tf.Tensor2D; y: tf.Tensor2D } {
+  return {
+    x: hashFeatures(
+      messages.map(({ text }) => text),
+      { dimension },
+    ),
+    y: tf.tensor2d(messages.map((message) => [isSpam(message)])),
+  }
+}
+
+/** One pass over an owner's rows. */
+function trainLocally(remote: RemoteModel, { x, y, worker }: Owner, options: FederatedSpamOptions, seed: number): void {
+  const optimizer = optim.sgd(remote.parameters(), { learningRate: options.learningRate })
+  for (const rows of batches(x.shape[0]!, { batchSize: options.batchSize, shuffle: true, seed })) {
+    scope(() => {
+      const indices = tf.tensor1d(rows, 'int32')
+      const chosen = indices.send(worker)
+      indices.dispose()
+      remote.apply(x.gather(chosen)).sigmoidCrossEntropy(y.gather(chosen)).backward()
+      optimizer.step()
+      optimizer.zeroGrad()
+    })
+  }
+}
+
+export async function federatedSpam(options: FederatedSpamOptions): Promise<FederatedSpamResult> {
+  const { rounds, dimension, seed, limit } = options
+  console.log(`Federated spam filter on the ${await ready()} backend; averaging is in clear`)
+  hook()
+  const workers = owners.map((name) => new VirtualWorker(name))
+  const toyErrors = await toy(workers, seed)
+
+  const { messages, source } = await loadSmsSpam(limit > 0 ? { limit } : {})
+  // The last fifth is held out; the rest goes to the owners, shuffled, a third each.
+  const cut = Math.floor(messages.length * 0.8)
+  const held = messages.slice(cut)
+  const order = shuffledIndices(cut, seed)
+  owners.forEach((name, i) => {
+    const mine = [...order].filter((_, at) => at % owners.length === i).map((index) => messages[index]!)
+    const { x, y } = featuresOf(mine, dimension)
+    const worker = workers[i]!
+    const own = worker.as(name)
+    // The owner lets the researcher see what is computed from the messages (the trained weights), and nothing else.
+    const privacy = { private: true, allowResults: ['me'] }
+    x.send(own, { ...privacy, tags: ['#sms', '#features'] })
+    y.send(own, { ...privacy, tags: ['#sms', '#labels'] })
+    const counts = { rows: x.shape[0], spam: y.sum().dataSync()[0] }
+    tf.dispose([x, y])
+    console.log(`${name} has ${counts.rows} messages, ${counts.spam} of them spam`)
+  })
+  console.log(`${held.length} messages are held out (${source})`)
+  const found = await Promise.all(
+    workers.map(async (worker): Promise<Owner> => {
+      const [x] = await worker.search(['#sms', '#features'])
+      const [y] = await worker.search(['#sms', '#labels'])
+      return { worker, x: x!, y: y! }
+    }),
+  )
+
+  const model = tf.sequential({
+    layers: [tf.layers.dense({ units: 1, inputShape: [dimension], kernelInitializer: 'zeros' })],
+  })
+  const test = featuresOf(held, dimension)
+  const labels = held.map(isSpam)
+  const auc: number[] = []
+  const accuracies: number[] = []
+  const bar = progress(rounds, 'round {value}/{total} {bar} AUC {auc}')
+  for (let round = 0; round < rounds; round++) {
+    const trained = await Promise.all(
+      found.map((owner, i) => {
+        const remote = model.send(owner.worker)
+        trainLocally(remote, owner, options, 1000 * seed + 10 * round + i)
+        return remote.get()
+      }),
+    )
+    averaged(trained, model)
+    const scores = tf.tidy(() => [...(model.apply(test.x) as tf.Tensor).dataSync()])
+    auc.push(areaUnderCurve(scores, labels))
+    accuracies.push(scores.filter((score, i) => (score > 0 ? 1 : 0) === labels[i]).length / labels.length)
+    bar.update(round + 1, { auc: auc.at(-1)!.toFixed(4) })
+  }
+  bar.stop()
+  printTable(
+    'Held-out messages, never seen in training',
+    ['round', 'AUC', 'accuracy'],
+    auc.map((value, i) => [i + 1, value.toFixed(4), accuracies[i]!.toFixed(4)]),
+  )
+  tf.dispose([test.x, test.y])
+  model.dispose()
+  await printTraffic(workers)
+  await whoSawWhat(workers)
+  await Promise.all(workers.map((worker) => worker.close()))
+  return { toy: toyErrors, auc, accuracy: accuracies }
+}
+
+if (isMain(import.meta.url)) {
+  const program = command('federated-spam', 'Three owners train a spam filter; models are averaged in clear.')
+    .option('--rounds <n>', 'rounds of local training and averaging', wholeNumber, 10)
+    .option('--batch-size <n>', 'messages per local step', wholeNumber, 32)
+    .option('--learning-rate <rate>', 'local step size', positiveNumber, 2)
+    .option('--dimension <n>', 'features that words are hashed into', wholeNumber, 4096)
+    .option('--seed <n>', 'for weights and shuffling', wholeNumber, 1)
+    .option('--limit <n>', 'use so many messages only; 0 for all', wholeNumber, 0)
+    .addOption(workersOption())
+    .parse()
+  await federatedSpam(program.opts())
+}
