@@ -4,14 +4,25 @@ import { tf } from 'sotto'
 export const bottom = (seed = 1): tf.Sequential =>
   tf.sequential({
     layers: [
-      tf.layers.dense({ units: 128, inputShape: [784], activation: 'relu', kernelInitializer: tf.initializers.glorotUniform({ seed }) }),
-      tf.layers.dense({ units: 640, activation: 'relu', kernelInitializer: tf.initializers.glorotUniform({ seed: seed + 1 }) }),
+      tf.layers.dense({
+        units: 128,
+        inputShape: [784],
+        activation: 'relu',
+        kernelInitializer: tf.initializers.glorotUniform({ seed }),
+      }),
+      tf.layers.dense({
+        units: 640,
+        activation: 'relu',
+        kernelInitializer: tf.initializers.glorotUniform({ seed: seed + 1 }),
+      }),
     ],
   })
 
 export const top = (seed = 3): tf.Sequential =>
   tf.sequential({
-    layers: [tf.layers.dense({ units: 10, inputShape: [640], kernelInitializer: tf.initializers.glorotUniform({ seed }) })],
+    layers: [
+      tf.layers.dense({ units: 10, inputShape: [640], kernelInitializer: tf.initializers.glorotUniform({ seed }) }),
+    ],
   })
 
 /** A made-up batch: what is timed does not depend on the pixels. */

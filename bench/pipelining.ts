@@ -26,14 +26,25 @@ async function chain(worker: VirtualWorker): Promise<number> {
 const near = new VirtualWorker('near')
 const far = new VirtualWorker('far', { latency: LATENCY })
 const rows = []
-for (const [name, workers] of [['first run', 1], ['later runs', 9]] as const) {
+for (const [name, workers] of [
+  ['first run', 1],
+  ['later runs', 9],
+] as const) {
   const times = []
   for (let i = 0; i < workers; i++) times.push({ computing: await chain(near), total: await chain(far) })
   const computing = median(times.map((time) => time.computing))
   const total = median(times.map((time) => time.total))
-  rows.push({ chain: name, 'computing ms': rounded(computing), [`${LATENCY} ms each way, ms`]: rounded(total), 'above, ms': rounded(median(times.map((time) => time.total - time.computing))) })
+  rows.push({
+    chain: name,
+    'computing ms': rounded(computing),
+    [`${LATENCY} ms each way, ms`]: rounded(total),
+    'above, ms': rounded(median(times.map((time) => time.total - time.computing))),
+  })
 }
-report(`${OPS} chained ops (${backend}; one round trip is ${2 * LATENCY} ms, at most 60 ms above computing wanted)`, rows)
+report(
+  `${OPS} chained ops (${backend}; one round trip is ${2 * LATENCY} ms, at most 60 ms above computing wanted)`,
+  rows,
+)
 
 const alice = new VirtualWorker('alice', { latency: LATENCY })
 const bob = new VirtualWorker('bob', { latency: LATENCY })
@@ -45,7 +56,10 @@ const x = images.send(alice)
 const y = labels.send(bob)
 const step = () =>
   scope(() => {
-    const loss = upper.apply(lower.apply(x).move(bob, { requiresGrad: true })).logSoftmax().nllLoss(y)
+    const loss = upper
+      .apply(lower.apply(x).move(bob, { requiresGrad: true }))
+      .logSoftmax()
+      .nllLoss(y)
     loss.backward()
     optimizer.step()
     optimizer.zeroGrad()

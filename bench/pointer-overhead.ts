@@ -35,7 +35,12 @@ for (const [name, plain, remote] of [
   }
   const tfjs = median(rounds.map(({ a }) => a))
   const through = median(rounds.map(({ b }) => b))
-  rows.push({ op: name, 'tfjs µs': rounded(tfjs), 'pointer µs': rounded(through), 'overhead µs': rounded(median(rounds.map(({ a, b }) => b - a))) })
+  rows.push({
+    op: name,
+    'tfjs µs': rounded(tfjs),
+    'pointer µs': rounded(through),
+    'overhead µs': rounded(median(rounds.map(({ a, b }) => b - a))),
+  })
 }
 report(`Overhead of an op through a pointer (${backend}, median of single calls; at most 15 µs wanted)`, rows)
 await bob.close()

@@ -43,6 +43,10 @@ const split = async () => {
 const timings = await alternate({ minimize, split }, { rounds: 25, calls: 4 })
 report(`One training step, 784-128-640-10, batch 64 (${backend}; at least 2.5× wanted)`, [
   { step: "tfjs's optimizer.minimize, unsplit", ms: rounded(timings.minimize.ms), 'times faster': 1 },
-  { step: 'through pointers, split over two workers', ms: rounded(timings.split.ms), 'times faster': rounded(timings.split.ratio) },
+  {
+    step: 'through pointers, split over two workers',
+    ms: rounded(timings.split.ms),
+    'times faster': rounded(timings.split.ratio),
+  },
 ])
 await Promise.all([alice.close(), bob.close()])

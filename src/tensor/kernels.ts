@@ -16,7 +16,9 @@ import { conv2DBackpropFilter } from './kernels/conv2d-backprop-filter.ts'
 import { depthwiseConv2dBackpropFilter } from './kernels/depthwise-conv2d-backprop-filter.ts'
 import { depthwiseConv2dBackpropInput } from './kernels/depthwise-conv2d-backprop-input.ts'
 import { einsum, einsumGradient } from './kernels/einsum.ts'
+import { guardEmptyOperands } from './kernels/empty-operands.ts'
 import { maxPoolGrad } from './kernels/max-pool-grad.ts'
+import { mendSamePadding } from './kernels/same-padding.ts'
 import { unsortedSegmentSum } from './kernels/unsorted-segment-sum.ts'
 
 /** One row per kernel, under tfjs's name for it. */
@@ -52,6 +54,8 @@ const corrected: Record<string, tf.KernelFunc> = {
  */
 export function correctFaultyKernels(backend: Backend): void {
   if (backend !== 'wasm') return
+  guardEmptyOperands()
+  mendSamePadding()
   for (const [kernelName, kernelFunc] of Object.entries(corrected)) {
     const stock = tf.getKernel(kernelName, backend)
     if (stock?.kernelFunc === kernelFunc) continue

@@ -268,7 +268,7 @@ export function sendModel(model: tf.LayersModel, location: Location, options: Mo
 }
 
 /** Shapes of a model's outputs for inputs of given shapes, without running it. */
-function outputShapes(model: tf.LayersModel, inputs: readonly Spec[]): Shape[] {
+export function outputShapes(model: tf.LayersModel, inputs: readonly Spec[]): Shape[] {
   if (inputs.length !== model.inputs.length) {
     throw shapeError('apply', `the model takes ${model.inputs.length} inputs, got ${inputs.length}`)
   }

@@ -100,14 +100,17 @@ export const optimizerRules = {
       return { value: tf.sub(value, velocity), slots: { squares, velocity, ...(mean === undefined ? {} : { mean }) } }
     },
   }),
-  /** Zeiler, arXiv 1212.5701. */
+  /**
+   * Zeiler, arXiv 1212.5701, as tfjs has it: the step is scaled by the squares before this gradient is added to them,
+   * where the paper adds it first.
+   */
   adadelta: rule({
     defaults: { learningRate: 0.001, rho: 0.95, epsilon: EPSILON },
     slots: () => ({ squares: 0, updates: 0 }),
     update({ value, gradient }, slots, config) {
       const { learningRate, rho, epsilon } = config as Record<string, number>
       const squares = average(slots.squares, tf.square(gradient), rho!)
-      const scale = tf.div(tf.sqrt(tf.add(slots.updates, epsilon!)), tf.sqrt(tf.add(squares, epsilon!)))
+      const scale = tf.div(tf.sqrt(tf.add(slots.updates, epsilon!)), tf.sqrt(tf.add(slots.squares, epsilon!)))
       const step = tf.mul(scale, gradient)
       const updates = average(slots.updates, tf.square(step), rho!)
       return { value: tf.sub(value, tf.mul(step, learningRate!)), slots: { squares, updates } }

@@ -22,10 +22,18 @@ export function specOf(tensor: tf.Tensor): Spec {
   return { shape: tensor.shape, dtype: tensor.dtype as DType }
 }
 
+const arrays = { float32: Float32Array, int32: Int32Array, bool: Uint8Array } as const
+
+/** The cpu backend casts from bool, and joins empty tensors, without making the array that the dtype asks for. */
+function typed(values: ArrayLike<number>, dtype: DType): Float32Array | Int32Array | Uint8Array {
+  const TypedArray = arrays[dtype]
+  return values instanceof TypedArray ? values : TypedArray.from(values)
+}
+
 /** Copies a tensor's values out of the engine. */
 export function toWire(tensor: tf.Tensor): TensorWire {
   const { shape, dtype } = specOf(tensor)
-  const values = tensor.dataSync()
+  const values = typed(tensor.dataSync(), dtype)
   const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
   // The wasm backend hands out a copy; the cpu backend its own memory, which must not be shared.
   return { shape, dtype, data: tf.getBackend() === 'wasm' ? bytes : bytes.slice() }

@@ -11,7 +11,7 @@ import { checkFrame } from './codec.ts'
 import { handlers, isAsk } from './handlers.ts'
 import { Ledger } from './ledger.ts'
 import { Mailbox } from './mailbox.ts'
-import { type Access, mayMove, maySee, PUBLIC } from './permissions.ts'
+import { type Access, mayMove, maySee, PUBLIC, refused } from './permissions.ts'
 import {
   type ErrorWire,
   type Frame,
@@ -71,6 +71,14 @@ export class WorkerHost {
     })
   }
 
+  /** Whether a session of an identity has introduced the worker at this address under this name. */
+  knows(identity: string, peer: string, address: string): boolean {
+    for (const { role, name, peers } of this.#sessions) {
+      if (role === 'caller' && name === identity && peers.get(peer) === address) return true
+    }
+    return false
+  }
+
   /** The link to a peer, dialled when it is first needed. */
   peer(name: string, address: string): Session {
     const known = this.#peers.get(address)
@@ -112,11 +120,13 @@ export interface Pass {
   readonly gradients: Map<Tracked, tf.Tensor>
   readonly visited: Segment[]
   access: Access
-  error: unknown
+  error: Poison | null
 }
 
 /** Acknowledge at least so often, so that a caller can forget where its commands were issued. */
 const ACK_EVERY = 64
+/** Backward passes that a session may have under way: one at a time is usual. */
+const PASSES = 1024
 /** Failures kept for a flush. */
 const UNHEARD = 100
 
@@ -198,6 +208,7 @@ export class HostSession {
         this.#busy = false
         while (!this.#busy && !this.#ended && this.#queue.length > 0) this.#handle(this.#queue.shift()!)
       })
+      .catch((error) => this.close(error as Error))
   }
 
   #done(seq: number, result: unknown): void {
@@ -211,19 +222,28 @@ export class HostSession {
     const error = this.#wire(thrown, seq)
     const access = thrown instanceof Poison || thrown instanceof OperationFailed ? thrown.access : PUBLIC
     for (const id of results) {
-      if (this.host.store.has(id)) continue
+      if (this.host.store.has(id) || this.host.store.count >= this.host.limits.objects) continue
       this.host.store.add(id, { kind: 'failed', error, access, owner: this.name, session: this })
     }
     if (isAsk(name)) {
+      if (!maySee(access, this.name)) {
+        return this.#transport.send([FrameKind.failure, seq, this.#wire(refused(name, this.name, access), seq)])
+      }
       this.#unheard = this.#unheard.filter(({ error: { origin } }) => origin !== error.origin)
       this.#transport.send([FrameKind.failure, seq, error])
     } else if (maySee(access, this.name)) {
       // Whether an operation on private values failed is itself something about the values.
       this.#transport.send([FrameKind.failure, seq, error])
-      if (error.origin === this.originOf(seq)) {
-        this.#unheard.push({ error, isEffect: results.length === 0 })
+      // What was built on a failure says nothing new; but what was to have an effect here, and had none, must be said.
+      const isEffect = results.length === 0
+      const isNew = error.origin === this.originOf(seq)
+      if (isNew || (isEffect && !this.#unheard.some(({ error: { origin } }) => origin === error.origin))) {
+        this.#unheard.push({ error, isEffect })
         if (this.#unheard.length > UNHEARD) this.#unheard.shift()
       }
+    } else {
+      // Nothing, where a success would have been acknowledged, would tell too.
+      this.#done(seq, undefined)
     }
     if (!this.greeted) this.close(isSottoError(thrown) ? thrown : undefined)
   }
@@ -252,13 +272,17 @@ export class HostSession {
 
   /** Whether a value may go to a peer in clear: this session's identity, or the peer, must be allowed. */
   mayMoveTo(access: Access, to: string): boolean {
-    return mayMove(access, this.name, to)
+    const address = this.peers.get(to)
+    return mayMove(access, this.name, to, (owner) => address !== undefined && this.host.knows(owner, to, address))
   }
 
   /** The backward pass of a name, begun when it is first spoken of. */
   pass(name: string): Pass {
     let pass = this.#passes.get(name)
     if (pass === undefined) {
+      if (this.#passes.size >= PASSES) {
+        throw sottoError('ERR_LIMIT', `${PASSES} backward passes are under way in this session; no more fit`)
+      }
       pass = { gradients: new Map(), visited: [], access: PUBLIC, error: null }
       this.#passes.set(name, pass)
     }
@@ -296,6 +320,7 @@ export class HostSession {
     this.#ended = true
     this.#queue.length = 0
     for (const name of [...this.#passes.keys()]) this.endPass(name, false)
+    this.host.mailbox.endSession(this)
     this.host.store.endSession(this)
   }
 }

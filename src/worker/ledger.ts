@@ -11,7 +11,7 @@ export type LedgerEvent = 'left' | 'came' | 'refused'
 export interface LedgerEntry {
   /** Whether the value left the worker, came to it, or was asked for and refused. */
   readonly event: LedgerEvent
-  /** The verb: get, fetch, send, move, copy, gradient, get model, … */
+  /** The verb: get, fetch, send, operand, move, gradient, get model, …; of a change refused: step, zeroGrad, … */
   readonly operation: string
   readonly shape: Shape
   readonly dtype: DType
@@ -32,33 +32,76 @@ export interface LedgerEntry {
 
 export type LedgerRecord = Omit<LedgerEntry, 'count' | 'first' | 'last'>
 
-/** Rows kept apart; beyond them, shapes and tags are no longer told apart, and nothing is dropped. */
+/**
+ * Rows of each kind of event that are kept apart. Beyond them, shapes and tags are no longer told apart; beyond as many
+ * again, names neither. Nothing is dropped: counts and bytes stay right. Kinds have their own room, so that refusals,
+ * which a stranger brings about at will, cannot crowd out what was given.
+ */
 const ROWS = 10_000
+/** Tags of one row, and characters of each: the rest is not worth the memory. */
+const TAGS = 8
+const TAG = 64
+
+/** What stands for things no longer told apart. */
+const VARIOUS = '(various)'
+
+type Row = { -readonly [K in keyof LedgerEntry]: LedgerEntry[K] } & { readonly order: number }
 
 export class Ledger {
-  readonly #rows = new Map<string, { -readonly [K in keyof LedgerEntry]: LedgerEntry[K] }>()
+  #made = 0
+  readonly #rows: Readonly<Record<LedgerEvent, Map<string, Row>>> = {
+    left: new Map(),
+    came: new Map(),
+    refused: new Map(),
+  }
 
   record(record: LedgerRecord): void {
-    const { event, operation, shape, dtype, tags, from, to, why } = record
-    const now = Date.now()
-    const parties = [event, operation, from, to, why]
-    let key = JSON.stringify([...parties, shape, dtype, tags])
-    let row = this.#rows.get(key)
-    if (row === undefined && this.#rows.size >= ROWS) {
-      key = JSON.stringify(parties)
-      row = this.#rows.get(key)
-    }
-    if (row === undefined) {
-      this.#rows.set(key, { ...record, tags: [...tags], count: 1, first: now, last: now })
-      return
-    }
+    const row = this.#rowOf(record)
     row.count++
     row.bytes += record.bytes
-    row.last = now
+    row.last = Date.now()
+  }
+
+  /** The row of an event, with what came before it; a new one when there is room. */
+  #rowOf(record: LedgerRecord): Row {
+    const { event, operation, shape, dtype, from, to, why } = record
+    const tags = shorten(record.tags)
+    const rows = this.#rows[event]
+    const fine = JSON.stringify([operation, from, to, why, shape, dtype, tags])
+    const known = rows.get(fine)
+    if (known !== undefined) return known
+    let row: Row
+    let key = fine
+    if (rows.size < ROWS) row = this.#newRow({ ...record, tags })
+    else {
+      const isNamed = rows.size < 2 * ROWS || rows.has(JSON.stringify([operation, from, to, why]))
+      const parties = isNamed ? { from, to, why } : { from: VARIOUS, to: VARIOUS, why: VARIOUS }
+      row = this.#newRow({ event, operation, ...parties, shape: [], dtype, tags: [VARIOUS], bytes: 0 })
+      key = JSON.stringify([row.operation, row.from, row.to, row.why])
+    }
+    const before = rows.get(key)
+    if (before !== undefined) return before
+    rows.set(key, row)
+    return row
   }
 
   /** Rows in the order of their first event. */
   entries(): LedgerEntry[] {
-    return [...this.#rows.values()].map((row) => ({ ...row }))
+    const { left, came, refused } = this.#rows
+    const rows = [...left.values(), ...came.values(), ...refused.values()]
+    return rows
+      .sort((a, b) => a.order - b.order)
+      .map(({ order, ...row }) => ({ ...row, shape: [...row.shape], tags: [...row.tags] }))
   }
+
+  #newRow(record: LedgerRecord): Row {
+    const now = Date.now()
+    return { ...record, shape: [...record.shape], bytes: 0, count: 0, first: now, last: now, order: this.#made++ }
+  }
+}
+
+function shorten(tags: readonly string[]): readonly string[] {
+  if (tags.length <= TAGS && tags.every((tag) => tag.length <= TAG)) return [...tags]
+  const short = tags.slice(0, TAGS).map((tag) => (tag.length > TAG ? `${tag.slice(0, TAG)}…` : tag))
+  return tags.length > TAGS ? [...short, '…'] : short
 }

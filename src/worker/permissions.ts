@@ -13,23 +13,36 @@ export type Access = readonly Policy[]
 /** No policy: whoever has a session may see it. */
 export const PUBLIC: Access = []
 
-const policies = new Map<string, WeakRef<PolicyRecord>>()
-const accesses = new Map<string, WeakRef<Access>>()
-
 interface PolicyRecord extends Policy {
   readonly key: string
 }
+
+/** One object for each key, for as long as somebody holds it: strangers choose the keys, so none may stay behind. */
+class Interned<T extends object> {
+  readonly #known = new Map<string, WeakRef<T>>()
+  readonly #gone = new FinalizationRegistry<string>((key) => {
+    if (this.#known.get(key)?.deref() === undefined) this.#known.delete(key)
+  })
+
+  get(key: string): T | undefined {
+    return this.#known.get(key)?.deref()
+  }
+  set(key: string, value: T): T {
+    this.#known.set(key, new WeakRef(value))
+    this.#gone.register(value, key)
+    return value
+  }
+}
+
+const policies = new Interned<PolicyRecord>()
+const accesses = new Interned<Access>()
 
 const sorted = (names: Iterable<string>): string[] => [...new Set(names)].sort()
 
 function intern(owner: string, allow: Iterable<string>, allowResults: Iterable<string>): PolicyRecord {
   const policy = { owner, allow: sorted(allow), allowResults: sorted(allowResults) }
   const key = JSON.stringify([policy.owner, policy.allow, policy.allowResults])
-  const known = policies.get(key)?.deref()
-  if (known) return known
-  const record = { ...policy, key }
-  policies.set(key, new WeakRef(record))
-  return record
+  return policies.get(key) ?? policies.set(key, { ...policy, key })
 }
 
 function internAll(records: readonly PolicyRecord[]): Access {
@@ -38,10 +51,7 @@ function internAll(records: readonly PolicyRecord[]): Access {
     a.key < b.key ? -1 : 1,
   )
   const key = list.map((record) => record.key).join('\n')
-  const known = accesses.get(key)?.deref()
-  if (known) return known
-  accesses.set(key, new WeakRef(list))
-  return list
+  return accesses.get(key) ?? accesses.set(key, list)
 }
 
 /** The access of a value that its sender made private, or left public. */
@@ -82,11 +92,16 @@ const allows = ({ owner, allow }: Policy, identity: string): boolean => owner ==
 export const maySee = (access: Access, identity: string): boolean => access.every((policy) => allows(policy, identity))
 
 /**
- * Whether a value may go to another worker in clear: under each policy, either who asks or the worker that gets it must
- * be allowed. The policies go along.
+ * Whether a value may go to another worker in clear: under each policy, either who asks must be allowed, or the worker
+ * that gets it. The policies go along.
+ *
+ * The name of a worker is what a session calls it, and a stranger may call a worker of his own by any name. So it counts
+ * only where the owner of the policy calls the same worker by that name.
+ *
+ * @param knownTo whether an identity has introduced this very worker under this name
  */
-export const mayMove = (access: Access, asker: string, to: string): boolean =>
-  access.every((policy) => allows(policy, asker) || allows(policy, to))
+export const mayMove = (access: Access, asker: string, to: string, knownTo: (owner: string) => boolean): boolean =>
+  access.every((policy) => allows(policy, asker) || (allows(policy, to) && knownTo(policy.owner)))
 
 /** The refusal; it tells nothing of the value. */
 export function refused(action: string, identity: string, access: Access): Error {

@@ -56,7 +56,14 @@ export interface ErrorWire {
 
 /** What a peer hands over under a key. */
 export type Deposit =
-  | { readonly kind: 'tensor'; readonly value: TensorWire; readonly labels: Labels; readonly access: readonly Policy[] }
+  | {
+      readonly kind: 'tensor'
+      readonly value: TensorWire
+      readonly labels: Labels
+      readonly access: readonly Policy[]
+      /** What failed while it was computed from private values. */
+      readonly failure?: ErrorWire
+    }
   | { readonly kind: 'model'; readonly value: ModelWire; readonly labels: Labels; readonly access: readonly Policy[] }
   | { readonly kind: 'failed'; readonly error: ErrorWire; readonly access: readonly Policy[] }
   /** A gradient that the pass did not bring about. */

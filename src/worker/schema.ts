@@ -93,7 +93,7 @@ const error = v.strictObject({
   origin: name,
 })
 const deposit = v.variant('kind', [
-  v.strictObject({ kind: v.literal('tensor'), value: tensor, labels, access }),
+  v.strictObject({ kind: v.literal('tensor'), value: tensor, labels, access, failure: v.optional(error) }),
   v.strictObject({ kind: v.literal('model'), value: model, labels, access }),
   v.strictObject({ kind: v.literal('failed'), error, access }),
   v.strictObject({ kind: v.literal('none') }),

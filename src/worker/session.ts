@@ -124,11 +124,21 @@ export class Session {
       this.#pending.delete(seq)
       this.#sites.delete(seq)
       pending?.reject(error)
+      this.#checkAnswers(seq)
     } else if (kind === FrameKind.ack) this.#settled(seq)
     else this.#transport.close(sottoError('ERR_PROTOCOL', 'a worker sent a request to its caller'))
   }
 
+  /** Answers come in the order of the requests: one that was passed over is lost. */
+  #checkAnswers(upTo: number): void {
+    const [first] = this.#pending.keys()
+    if (first === undefined || first > upTo) return
+    const lost = `request ${upTo} was answered, and request ${first} before it was not`
+    this.#transport.close(sottoError('ERR_PROTOCOL', lost))
+  }
+
   #settled(upTo: number): void {
+    this.#checkAnswers(upTo)
     for (const seq of this.#sites.keys()) {
       if (seq > upTo) break
       this.#sites.delete(seq)

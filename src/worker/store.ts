@@ -29,6 +29,8 @@ export interface TensorCell {
 export interface StoredTensor extends Owned, TensorCell {
   readonly kind: 'tensor'
   readonly labels: Labels
+  /** What failed while it was computed from private values; told to those who may see it, to others it is a tensor. */
+  readonly failure: ErrorWire | null
 }
 
 export interface StoredModel extends Owned {
@@ -67,6 +69,17 @@ export interface StoredEdge extends Owned {
 }
 
 export type Stored = StoredTensor | StoredModel | StoredOptimizer | Failed | StoredEdge
+
+/** What an id gives to read. */
+export interface Readable {
+  readonly tensor: tf.Tensor
+  readonly access: Access
+  readonly labels: Labels
+  /** Null for a gradient. */
+  readonly tracked: Tracked | null
+  readonly owner: string
+  readonly failure: ErrorWire | null
+}
 
 /** A failure met again: the result of a command on it fails with the same error. */
 export class Poison extends Error {
@@ -135,18 +148,19 @@ export class Store {
   }
 
   /** What an id gives to read: a tensor, a weight, or the gradient of either. */
-  read(id: ObjectId): { tensor: tf.Tensor; access: Access; labels: Labels; tracked: Tracked | null; owner: string } {
+  read(id: ObjectId): Readable {
     const of = gradientOf(id)
     if (of !== null) {
       const { tracked, gradAccess, owner } = this.cell(of)
       if (tracked.grad === null) {
         throw sottoError('ERR_NO_GRAD', 'no gradient is there: backward did not reach this tensor', { id })
       }
-      return { tensor: tracked.grad, access: gradAccess, labels: NO_LABELS, tracked: null, owner }
+      return { tensor: tracked.grad, access: gradAccess, labels: NO_LABELS, tracked: null, owner, failure: null }
     }
     const cell = this.cell(id)
-    const labels = 'labels' in cell ? (cell as StoredTensor).labels : NO_LABELS
-    return { tensor: cell.tracked.tensor, access: cell.access, labels, tracked: cell.tracked, owner: cell.owner }
+    const { labels, failure } = 'labels' in cell ? (cell as StoredTensor) : { labels: NO_LABELS, failure: null }
+    const { tracked, access, owner } = cell
+    return { tensor: tracked.tensor, access, labels, tracked, owner, failure }
   }
 
   model(id: ObjectId): StoredModel {
@@ -272,7 +286,8 @@ function infoOf(id: ObjectId, stored: Exclude<Stored, StoredEdge>): ObjectInfo {
       for (const slots of stored.slots.values()) {
         for (const tensor of Object.values(slots)) bytes += byteSizeOf(specOf(tensor))
       }
-      return { ...common, ...EMPTY, bytes, isPrivate: false }
+      const isPrivate = stored.parameters.some(({ access }) => access.length > 0)
+      return { ...common, ...EMPTY, bytes, isPrivate }
     }
     case 'failed':
       return { ...common, ...EMPTY, isPrivate: stored.access.length > 0 }

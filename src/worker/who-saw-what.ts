@@ -17,9 +17,10 @@ export async function whoSawWhat(
   workers: readonly Worker[],
   { print = console.log }: WhoSawWhatOptions = {},
 ): Promise<string> {
-  const ledgers = await Promise.all(workers.map((worker) => worker.ledger()))
-  const names = new Set(workers.map(({ id }) => id))
-  const entries = ledgers.flat().filter(({ event, from }) => event !== 'came' || !names.has(from))
+  // Two handles may be sessions on one worker, which has one ledger.
+  const byAddress = new Map(workers.map((worker) => [worker.address, worker]))
+  const ledgers = await Promise.all([...byAddress.values()].map((worker) => worker.ledger()))
+  const entries = once(ledgers.flat())
   entries.sort((a, b) => (a.to === b.to ? a.first - b.first : a.to < b.to ? -1 : 1))
   const table = new Table({
     head: ['who', 'saw', 'of', 'how', 'why', 'times', 'bytes'],
@@ -42,6 +43,27 @@ export async function whoSawWhat(
   const text = `Who saw what\n${entries.length === 0 ? 'Nobody saw anything in clear.' : table.toString()}`
   print(text)
   return text
+}
+
+/**
+ * Each event once. What came to a worker stands already in the ledger of the worker that it left, if that was given;
+ * what came and is in no ledger stays.
+ */
+function once(entries: readonly LedgerEntry[]): LedgerEntry[] {
+  const keyOf = ({ operation, shape, dtype, from, to }: LedgerEntry) =>
+    JSON.stringify([operation, shape, dtype, from, to])
+  const told = new Map<string, number>()
+  for (const entry of entries) {
+    if (entry.event === 'left') told.set(keyOf(entry), (told.get(keyOf(entry)) ?? 0) + entry.count)
+  }
+  return entries.flatMap((entry) => {
+    if (entry.event !== 'came') return [entry]
+    const key = keyOf(entry)
+    const known = Math.min(entry.count, told.get(key) ?? 0)
+    told.set(key, (told.get(key) ?? 0) - known)
+    const count = entry.count - known
+    return count === 0 ? [] : [{ ...entry, count, bytes: (entry.bytes / entry.count) * count }]
+  })
 }
 
 const whatOf = ({ shape, dtype, tags }: LedgerEntry): string => [`${dtype} ${showShape(shape)}`, ...tags].join(' ')

@@ -1,31 +1,41 @@
 /** Messages about gradients: the part of a backward pass that runs on this worker, and its carriage over edges. */
 import { sottoError } from '../../errors.ts'
 import { tf } from '../../tensor/backend.ts'
-import type { OperandWire, PassPart } from '../../tensor/location.ts'
+import type { ObjectId, OperandWire, PassPart } from '../../tensor/location.ts'
 import { sameShape, showShape } from '../../tensor/shape.ts'
 import { backward, type Root, rootOf } from '../../tensor/tape.ts'
-import { fromWire, specOf, toWire } from '../../tensor/wire.ts'
+import { fromWire, toWire } from '../../tensor/wire.ts'
 import type { HandlersOf } from '../handlers.ts'
 import type { HostSession } from '../host.ts'
 import { type Access, accessFrom, combine, derivedFrom, maySee, PUBLIC } from '../permissions.ts'
 import type { Deposit } from '../protocol.ts'
-import { OperationFailed, Poison } from '../store.ts'
+import { OperationFailed, Poison, type StoredEdge } from '../store.ts'
 import { deliver } from './models.ts'
-import { failedDeposit, recordCame, recordLeft, refuse, tensorDeposit, whenThere, why } from './tensors.ts'
+import {
+  failedDeposit,
+  ownCell,
+  recordCame,
+  recordLeft,
+  recordRefused,
+  refuse,
+  tensorDeposit,
+  whenThere,
+  why,
+} from './tensors.ts'
 
 export const autogradHandlers: HandlersOf<'backward' | 'relay' | 'relayHome'> = {
   backward(session, { root, ...part }) {
     const { store, mailbox } = session.host
     return inPass(session, part, () => {
       if ('id' in root) {
-        const { tracked, access } = store.cell(root.id)
+        const { tracked, access } = ownCell(session, 'backward', root.id)
         if (!tracked.requiresGrad) {
           throw sottoError('ERR_NO_GRAD', 'backward: no operand of this tensor required a gradient')
         }
         const seed = seedOf(session, root.seed, tracked.tensor.shape)
         return run(session, part, rootOf(tracked), seed, combine(access, seed.access))
       }
-      const { anchor, access } = store.edge(root.edge)
+      const { anchor, access } = ownEdge(session, root.edge)
       const arrived = (deposit: Deposit): void => {
         if (deposit.kind === 'none') return
         if (deposit.kind === 'failed') {
@@ -34,17 +44,17 @@ export const autogradHandlers: HandlersOf<'backward' | 'relay' | 'relayHome'> = 
         if (deposit.kind !== 'tensor')
           throw sottoError('ERR_PROTOCOL', `${root.from} sent a ${deposit.kind} for a gradient`)
         const { value } = deposit
+        recordCame(session, 'gradient', value, { from: root.from, why: `backward by ${session.name}` })
         if (!sameShape(value.shape, anchor.shape) || value.dtype !== 'float32') {
           throw sottoError(
             'ERR_PROTOCOL',
             `${root.from} sent a gradient of shape ${showShape(value.shape)} for ${showShape(anchor.shape)}`,
           )
         }
-        recordCame(session, 'gradient', value, { from: root.from, why: `backward by ${session.name}` })
         const seed = { tensor: fromWire(value), access: accessFrom(deposit.access), owned: true }
         run(session, part, anchor.root, seed, combine(access, seed.access))
       }
-      return whenThere(mailbox.take(root.key, root.from), (deposit) => {
+      return whenThere(mailbox.take(root.key, root.from, session), (deposit) => {
         try {
           arrived(deposit)
         } finally {
@@ -60,7 +70,7 @@ export const autogradHandlers: HandlersOf<'backward' | 'relay' | 'relayHome'> = 
     return inPass(session, part, () => {
       try {
         if (pass.error !== null) throw pass.error
-        const { leaf } = store.edge(edge)
+        const { leaf } = ownEdge(session, edge)
         const gradient = leaf && pass.gradients.get(leaf)
         if (!part.retain) store.free(edge)
         if (!gradient) return deliver(session, to, key, { kind: 'none' })
@@ -77,17 +87,29 @@ export const autogradHandlers: HandlersOf<'backward' | 'relay' | 'relayHome'> = 
     const { store } = session.host
     const pass = session.pass(part.pass ?? '')
     return inPass(session, part, () => {
-      if (pass.error !== null) throw pass.error
-      const { leaf } = store.edge(edge)
+      const { leaf, anchor } = ownEdge(session, edge)
       const gradient = leaf && pass.gradients.get(leaf)
       if (!part.retain) store.free(edge)
+      const access = pass.error === null ? pass.access : combine(pass.access, pass.error.access)
+      const spec = { shape: anchor.shape, dtype: 'float32' } as const
+      // The same refusal whether there is a gradient, none, or a failure.
+      if (!maySee(access, session.name)) refuse(session, 'gradient', spec, { access })
+      if (pass.error !== null) throw pass.error
       if (!gradient) return null
-      const spec = specOf(gradient)
-      if (!maySee(pass.access, session.name)) refuse(session, 'gradient', spec, session.name, pass.access)
-      recordLeft(session, 'gradient', spec, { to: session.name, why: why(session, pass.access) })
+      recordLeft(session, 'gradient', spec, { to: session.name, why: why(session, access) })
       return toWire(gradient)
     })
   },
+}
+
+/** An edge that this session's identity made. */
+function ownEdge(session: HostSession, id: ObjectId): StoredEdge {
+  const edge = session.host.store.edge(id)
+  if (edge.owner !== session.name) {
+    recordRefused(session, 'backward', { shape: edge.anchor.shape, dtype: 'float32' })
+    throw sottoError('ERR_PERMISSION', `backward: the edge belongs to ${edge.owner}`)
+  }
+  return edge
 }
 
 /** Runs a part of a pass; a failure stays with the pass for the parts that build on it, and the last part frees. */
@@ -155,6 +177,7 @@ function seedOf(session: HostSession, seed: OperandWire, shape: readonly number[
   if (!sameShape(seed.shape, shape)) {
     throw sottoError('ERR_SHAPE', `backward: the gradient is ${showShape(seed.shape)}, the tensor ${showShape(shape)}`)
   }
+  recordCame(session, 'gradient', seed, { from: session.name, why: `backward by ${session.name}` })
   const given = tf.keep(fromWire(seed))
   if (given.dtype === 'float32') return { tensor: given, access: PUBLIC, owned: true }
   const tensor = tf.keep(tf.cast(given, 'float32'))
@@ -185,8 +208,8 @@ function run(session: HostSession, { pass, retain }: PassPart, root: Root, seed:
     const cell = store.cellOf(leaf)
     if (cell === undefined || cell.owner !== session.name) gradient.dispose()
     else {
+      cell.gradAccess = leaf.grad === null ? seen : combine(cell.gradAccess, seen)
       leaf.accumulate(gradient)
-      cell.gradAccess = combine(cell.gradAccess, seen)
     }
   }
   if (underWay) underWay.visited.push(...result.visited)

@@ -2,26 +2,31 @@
 import { sottoError } from '../../errors.ts'
 import { tf } from '../../tensor/backend.ts'
 import type { Labels, ObjectId } from '../../tensor/location.ts'
+import { outputShapes } from '../../tensor/model.ts'
 import { type ModelWire, modelFromWire, type OptimizerWire, variableOf, weightsOf } from '../../tensor/model-wire.ts'
 import { completeConfig, optimizerRules } from '../../tensor/optimizers.ts'
-import { sameShape, sizeOf } from '../../tensor/shape.ts'
+import { type Spec, sameShape, sizeOf } from '../../tensor/shape.ts'
 import { Tracked } from '../../tensor/tape.ts'
-import { fromWire, toWire } from '../../tensor/wire.ts'
+import { fromWire, type TensorWire, toWire } from '../../tensor/wire.ts'
 import type { HandlersOf } from '../handlers.ts'
 import type { HostSession } from '../host.ts'
 import { type Access, accessOf, combine, derivedFrom, maySee, PUBLIC } from '../permissions.ts'
 import type { Deposit } from '../protocol.ts'
+import type { Session } from '../session.ts'
 import { modelAccess, type StoredModel, type StoredOptimizer, type TensorCell } from '../store.ts'
 import {
   checkRoom,
   compute,
+  failureOf,
   findOperand,
   ownCell,
   plainAccess,
   recordCame,
   recordLeft,
+  recordRefused,
   refuse,
   seeFailure,
+  valueFor,
   why,
 } from './tensors.ts'
 
@@ -30,7 +35,8 @@ export const modelHandlers: HandlersOf<
 > = {
   putModel(session, { out, model, labels, privacy, optimizers }) {
     const access = accessOf(privacy, session.name)
-    storeModel(session, out, model, { labels, access, optimizers, from: session.name })
+    const came = { operation: 'send model', from: session.name, why: `sent by ${session.name}` }
+    storeModel(session, out, model, { labels, access, optimizers, came })
   },
 
   copyModel(session, { id, out }) {
@@ -39,7 +45,7 @@ export const modelHandlers: HandlersOf<
       labels: stored.labels,
       access: modelAccess(stored),
       optimizers: [],
-      from: null,
+      came: null,
     })
   },
 
@@ -65,19 +71,34 @@ export const modelHandlers: HandlersOf<
       )
     }
     const own = owner === session.name
-    if (training && !own)
+    if (training && !own) {
+      recordRefused(session, 'train model', modelSpec(weights))
       throw sottoError('ERR_PERMISSION', `apply: the model belongs to ${owner}, who alone may train it`)
+    }
     const seen = found.reduce((sum: Access, item) => combine(sum, item.access), PUBLIC)
     const access = weights.reduce((sum: Access, weight) => combine(sum, weight.access), seen)
     const trained = own ? weights.filter(({ trainable }) => trainable).map(({ tracked }) => tracked) : []
     const tracked = grad ? [...found.flatMap((item) => item.tracked ?? []), ...trained] : []
-    compute(session, out, { access, tracked }, () => {
-      const inputs = found.map((item) => item.value() as tf.Tensor)
+    const before = weights.map((weight) => weight.tracked.tensor.dataId)
+    const command = (isBlank: boolean) => {
+      const inputs = found.map((item) => valueFor(item, isBlank) as tf.Tensor)
       return model.apply(inputs.length === 1 ? inputs[0]! : inputs, { training }) as tf.Tensor | tf.Tensor[]
-    })
-    // Batch normalisation learns from what passes through it.
-    if (training && seen.length > 0) {
-      for (const weight of weights) if (!weight.trainable) weight.access = combine(weight.access, derivedFrom(seen))
+    }
+    const specs = () =>
+      outputShapes(
+        model,
+        found.map(({ spec }) => spec),
+      ).map((shape) => ({ shape, dtype }))
+    const dtype = 'float32' as const
+    try {
+      compute(session, out, { access, tracked, failure: failureOf(found) }, command, specs)
+    } finally {
+      // Batch normalisation learns from what passes through it: of the inputs, and of the weights that they met. What
+      // it wrote is known by the memory that it is in; what the model says of its weights need not be so, and what
+      // was written is there even if a later layer failed.
+      weights.forEach((weight, i) => {
+        if (weight.tracked.tensor.dataId !== before[i]) weight.access = combine(weight.access, derivedFrom(access))
+      })
     }
   },
 
@@ -87,13 +108,15 @@ export const modelHandlers: HandlersOf<
     const operation = keep ? 'fetch model' : 'get model'
     const stored = seeFailure(session, operation, () => store.model(id))
     const access = modelAccess(stored)
-    const spec = { shape: [sizeOfModel(stored)], dtype: 'float32' } as const
-    if (!maySee(access, session.name)) refuse(session, operation, spec, session.name, access)
+    const { tags } = stored.labels
+    if (!maySee(access, session.name)) refuse(session, operation, modelSpec(stored.weights), { access, tags })
     const wire = wireOf(
       stored,
-      optimizers.map((optimizer) => ownOptimizer(session, optimizer)),
+      optimizers.map((optimizer) => ownOptimizer(session, operation, optimizer)),
     )
-    recordLeft(session, operation, spec, { to: session.name, tags: stored.labels.tags, why: why(session, access) })
+    for (const part of partsOf(operation, wire)) {
+      recordLeft(session, part.operation, part.spec, { to: session.name, tags, why: why(session, access) })
+    }
     if (!keep && stored.owner === session.name) for (const gone of [id, ...optimizers]) store.free(gone)
     return wire
   },
@@ -118,12 +141,12 @@ export const modelHandlers: HandlersOf<
   },
 
   configure(session, { id, config }) {
-    const optimizer = ownOptimizer(session, id)
+    const optimizer = ownOptimizer(session, 'configure', id)
     optimizer.config = completeConfig(optimizer.type, { ...optimizer.config, ...config })
   },
 
   step(session, { id }) {
-    const optimizer = ownOptimizer(session, id)
+    const optimizer = ownOptimizer(session, 'step', id)
     const ready = optimizer.parameters.filter(({ tracked }) => tracked.grad !== null)
     if (ready.length === 0) return
     optimizer.step++
@@ -131,9 +154,10 @@ export const modelHandlers: HandlersOf<
   },
 }
 
-function ownOptimizer(session: HostSession, id: ObjectId): StoredOptimizer {
+function ownOptimizer(session: HostSession, operation: string, id: ObjectId): StoredOptimizer {
   const optimizer = session.host.store.optimizer(id)
   if (optimizer.owner !== session.name) {
+    recordRefused(session, operation, modelSpec(optimizer.parameters))
     throw sottoError('ERR_PERMISSION', `the optimizer belongs to ${optimizer.owner}`)
   }
   return optimizer
@@ -171,8 +195,24 @@ function update(optimizer: StoredOptimizer, cell: TensorCell): void {
   cell.access = combine(cell.access, cell.gradAccess)
 }
 
-const sizeOfModel = ({ weights }: StoredModel): number =>
-  weights.reduce((sum, { tracked }) => sum + sizeOf(tracked.tensor.shape), 0)
+/** All values of some weights as one tensor, for the ledger. */
+const modelSpec = (weights: readonly TensorCell[]): Spec => ({
+  shape: [weights.reduce((sum, { tracked }) => sum + sizeOf(tracked.tensor.shape), 0)],
+  dtype: 'float32',
+})
+
+/** What a model that travels is in the ledger: its weights as one value, and the state of optimizers as another. */
+function partsOf(operation: string, { weights, optimizers }: ModelWire): { operation: string; spec: Spec }[] {
+  const specOfAll = (values: readonly Spec[]): Spec => ({
+    shape: [values.reduce((sum, { shape }) => sum + sizeOf(shape), 0)],
+    dtype: 'float32',
+  })
+  const spec = specOfAll(weights.map(({ value }) => value))
+  const state = specOfAll(optimizers.flatMap(({ slots }) => slots.map(({ value }) => value)))
+  const parts = [{ operation, spec }]
+  if (state.shape[0]! > 0) parts.push({ operation: `${operation}: optimizer state`, spec: state })
+  return parts
+}
 
 function checkInputs(model: tf.LayersModel, shapes: readonly (readonly number[])[]): void {
   const fits = ({ shape }: tf.SymbolicTensor, i: number): boolean =>
@@ -187,15 +227,22 @@ export interface ModelOptions {
   readonly access: Access
   /** Ids under which the optimizers that came along are kept. */
   readonly optimizers: readonly ObjectId[]
-  /** Where it came from; null for a copy made here. */
-  readonly from: string | null
+  /** How it came, for the ledger; null for a copy made here. */
+  readonly came: { readonly operation: string; readonly from: string; readonly why: string } | null
 }
 
 /** Builds and keeps a model, and the optimizers that came along with it. */
 export function storeModel(session: HostSession, out: ObjectId, wire: ModelWire, options: ModelOptions): void {
   const { store } = session.host
-  const { labels, access, optimizers, from } = options
-  for (const id of [out, ...optimizers]) if (store.has(id)) throw sottoError('ERR_ID_TAKEN', 'the id is taken', { id })
+  const { labels, access, optimizers, came } = options
+  if (came !== null) {
+    for (const { operation, spec } of partsOf(came.operation, wire)) {
+      recordCame(session, operation, spec, { from: came.from, tags: labels.tags, why: came.why })
+    }
+  }
+  const ids = new Set([out, ...optimizers])
+  if (ids.size <= optimizers.length) throw sottoError('ERR_ID_TAKEN', 'two objects were given one id')
+  for (const id of ids) if (store.has(id)) throw sottoError('ERR_ID_TAKEN', 'the id is taken', { id })
   checkRoom(
     session,
     'send',
@@ -205,6 +252,13 @@ export function storeModel(session: HostSession, out: ObjectId, wire: ModelWire,
     throw sottoError('ERR_PROTOCOL', `${wire.optimizers.length} optimizers came, ${optimizers.length} were named`)
   }
   const model = build(wire)
+  if (isStateful(model)) {
+    model.dispose()
+    throw sottoError(
+      'ERR_ARGUMENT_VALUE',
+      'the model has a layer that is stateful: it would carry values from one call into the next; give it { stateful: false }',
+    )
+  }
   const trainable = new Map(wire.weights.map((weight) => [weight.name, weight.trainable]))
   const owner = session.name
   const weights = weightsOf(model).map(({ name, weight }) => ({
@@ -217,13 +271,22 @@ export function storeModel(session: HostSession, out: ObjectId, wire: ModelWire,
   }))
   const { type, topology } = wire
   const stored: StoredModel = { kind: 'model', model, type, topology, weights, labels, owner, session }
-  const restored = wire.optimizers.map((state) => restoreOptimizer(session, stored, state))
-  store.add(out, stored)
-  optimizers.forEach((id, i) => store.add(id, restored[i]!))
-  if (from !== null) {
-    const spec = { shape: [sizeOfModel(stored)], dtype: 'float32' } as const
-    recordCame(session, 'model', spec, { from, tags: labels.tags, why: `sent by ${session.name}` })
+  const restored: StoredOptimizer[] = []
+  try {
+    for (const state of wire.optimizers) restored.push(restoreOptimizer(session, stored, state))
+  } catch (error) {
+    for (const { slots } of restored) disposeSlots(slots)
+    model.dispose()
+    throw error
   }
+  store.add(out, stored)
+  for (const [i, id] of optimizers.entries()) store.add(id, restored[i]!)
+}
+
+/** Whether a layer, or one inside it, keeps values from one call for the next. */
+function isStateful(layer: object): boolean {
+  const { stateful, layers, layer: wrapped } = layer as { stateful?: boolean; layers?: object[]; layer?: object }
+  return stateful === true || layers?.some(isStateful) === true || (wrapped !== undefined && isStateful(wrapped))
 }
 
 /** tfjs throws its own errors at topologies that it does not understand; they may quote what they were given. */
@@ -244,22 +307,26 @@ function restoreOptimizer(session: HostSession, model: StoredModel, state: Optim
     return cell
   }
   const config = completeConfig(state.kind, state.config)
-  const slots = new Map<TensorCell, Record<string, tf.Tensor>>()
+  const parameters = state.parameters.map(cellAt)
   const known = Object.keys(optimizerRules[state.kind].slots(config))
+  const sent = new Map<TensorCell, Record<string, TensorWire>>()
   for (const { parameter, name, value } of state.slots) {
     const cell = cellAt(parameter)
-    if (!known.includes(name) || !sameShape(value.shape, cell.tracked.tensor.shape)) {
-      throw sottoError('ERR_PROTOCOL', 'the state of an optimizer does not fit its parameters')
-    }
-    const kept = slots.get(cell) ?? {}
-    kept[name] = tf.keep(fromWire(value))
-    slots.set(cell, kept)
+    const fits = known.includes(name) && sameShape(value.shape, cell.tracked.tensor.shape) && value.dtype === 'float32'
+    if (!fits) throw sottoError('ERR_PROTOCOL', 'the state of an optimizer does not fit its parameters')
+    sent.set(cell, { ...sent.get(cell), [name]: value })
   }
-  for (const [, kept] of slots) {
-    if (Object.keys(kept).length !== known.length)
+  // Everything is checked before a tensor is made of it.
+  const slots = new Map<TensorCell, Record<string, tf.Tensor>>()
+  for (const values of sent.values()) {
+    if (Object.keys(values).length !== known.length) {
       throw sottoError('ERR_PROTOCOL', 'the state of an optimizer is incomplete')
+    }
   }
-  const parameters = state.parameters.map(cellAt)
+  for (const [cell, values] of sent) {
+    const kept = Object.entries(values).map(([name, value]) => [name, tf.keep(fromWire(value))])
+    slots.set(cell, Object.fromEntries(kept) as Record<string, tf.Tensor>)
+  }
   return {
     kind: 'optimizer',
     type: state.kind,
@@ -270,6 +337,10 @@ function restoreOptimizer(session: HostSession, model: StoredModel, state: Optim
     owner: session.name,
     session,
   }
+}
+
+function disposeSlots(slots: StoredOptimizer['slots']): void {
+  for (const kept of slots.values()) for (const tensor of Object.values(kept)) tensor.dispose()
 }
 
 /** A model as it travels, with the state of optimizers over it. */
@@ -306,21 +377,30 @@ export function modelDeposit(
   optimizers: readonly ObjectId[],
 ): Deposit {
   const access = modelAccess(stored)
-  const spec = { shape: [sizeOfModel(stored)], dtype: 'float32' } as const
-  if (!session.mayMoveTo(access, to)) refuse(session, 'move model', spec, to, access)
+  const { tags } = stored.labels
+  const action = 'move model'
+  if (!session.mayMoveTo(access, to)) refuse(session, action, modelSpec(stored.weights), { to, access, tags })
+  linkTo(session, to)
   const value = wireOf(
     stored,
-    optimizers.map((id) => ownOptimizer(session, id)),
+    optimizers.map((id) => ownOptimizer(session, action, id)),
   )
-  recordLeft(session, 'move model', spec, { to, tags: stored.labels.tags, why: why(session, access) })
+  for (const { operation, spec } of partsOf(action, value)) {
+    recordLeft(session, operation, spec, { to, tags, why: why(session, access) })
+  }
   return { kind: 'model', value, labels: stored.labels, access: plainAccess(access) }
 }
 
 /** Hands something to a peer that was introduced. */
 export function deliver(session: HostSession, to: string, key: string, content: Deposit): void {
+  linkTo(session, to).tell('deposit', { key, content })
+}
+
+/** The link to a peer that was introduced. */
+export function linkTo(session: HostSession, to: string): Session {
   const address = session.peers.get(to)
   if (address === undefined) {
     throw sottoError('ERR_UNKNOWN_PEER', `${session.host.id} was not introduced to ${to}; addWorkers([…]) does it`)
   }
-  session.host.peer(to, address).tell('deposit', { key, content })
+  return session.host.peer(to, address)
 }

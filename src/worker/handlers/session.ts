@@ -3,6 +3,9 @@ import { sottoError } from '../../errors.ts'
 import type { HandlersOf } from '../handlers.ts'
 import { PROTOCOL_VERSION } from '../protocol.ts'
 
+/** Peers that one session may introduce. */
+const PEERS = 4096
+
 export const sessionHandlers: HandlersOf<
   'hello' | 'peers' | 'deposit' | 'search' | 'objects' | 'flush' | 'ledger' | 'stats'
 > = {
@@ -19,7 +22,12 @@ export const sessionHandlers: HandlersOf<
   },
 
   peers(session, { peers }) {
-    for (const { name, address } of peers) session.peers.set(name, address)
+    for (const { name, address } of peers) {
+      if (session.peers.size >= PEERS && !session.peers.has(name)) {
+        throw sottoError('ERR_LIMIT', `${PEERS} peers were introduced in this session; no more fit`)
+      }
+      session.peers.set(name, address)
+    }
   },
 
   deposit(session, { key, content }) {

@@ -9,32 +9,39 @@ import { fromWire, specOf, toWire } from '../../tensor/wire.ts'
 import type { HandlersOf } from '../handlers.ts'
 import type { HostSession } from '../host.ts'
 import { type Access, accessFrom, accessOf, combine, derivedFrom, maySee, PUBLIC, refused } from '../permissions.ts'
-import type { Deposit } from '../protocol.ts'
+import type { Deposit, ErrorWire } from '../protocol.ts'
 import { gradientOf, NO_LABELS, OperationFailed, Poison, type StoredTensor } from '../store.ts'
-import { deliver, modelDeposit, storeModel } from './models.ts'
+import { deliver, linkTo, modelDeposit, storeModel } from './models.ts'
 
 /** An operand found: its spec, who may see it, and how to get at its value inside a command. */
 export interface Found {
   readonly spec: Spec
   readonly access: Access
   readonly tracked: Tracked | null
+  readonly failure: ErrorWire | null
   value(): Value
 }
 
 const NUMBER: Spec = { shape: [], dtype: 'float32' }
 const BOOLEAN: Spec = { shape: [], dtype: 'bool' }
+const CONSTANT = { access: PUBLIC, tracked: null, failure: null }
 
 export function findOperand(session: HostSession, operand: Exclude<OperandWire, null>): Found {
   if (typeof operand === 'string') {
-    const { tensor, access, tracked, owner } = session.host.store.read(operand)
+    const { tensor, access, tracked, owner, failure } = session.host.store.read(operand)
     // Another identity's tensors take part as constants: its gradients are not ours to change.
     const own = owner === session.name ? tracked : null
-    return { spec: specOf(tensor), access, tracked: own, value: () => tensor }
+    return { spec: specOf(tensor), access, tracked: own, failure, value: () => tensor }
   }
-  if (typeof operand === 'number') return { spec: NUMBER, access: PUBLIC, tracked: null, value: () => operand }
-  if (typeof operand === 'boolean') return { spec: BOOLEAN, access: PUBLIC, tracked: null, value: () => operand }
-  return { spec: operand, access: PUBLIC, tracked: null, value: () => fromWire(operand) }
+  if (typeof operand === 'number') return { ...CONSTANT, spec: NUMBER, value: () => operand }
+  if (typeof operand === 'boolean') return { ...CONSTANT, spec: BOOLEAN, value: () => operand }
+  recordCame(session, 'operand', operand, { from: session.name, why: `sent by ${session.name}` })
+  return { ...CONSTANT, spec: operand, value: () => fromWire(operand) }
 }
+
+/** What failed before, so that what is computed of it fails too. */
+export const failureOf = (found: readonly Found[]): ErrorWire | null =>
+  found.find(({ failure }) => failure !== null)?.failure ?? null
 
 /** Refuses results that the worker has no room for, before anything is computed. */
 export function checkRoom(session: HostSession, name: string, specs: readonly Spec[]): void {
@@ -53,42 +60,98 @@ export function checkRoom(session: HostSession, name: string, specs: readonly Sp
 }
 
 /**
- * Runs a computation on what was found and stores its results. What it throws may depend on the values, so it is told
- * only to those who may see the results.
+ * Runs a computation on what was found and stores its results.
+ *
+ * What it throws may depend on the values (an index out of range). Of private values only those are told who may see
+ * the result; for all others it is a tensor like any other, with a gradient like any other, and holds nothing.
+ *
+ * @param command computes the results, or with `isBlank` what zeros in the place of its operands give
+ * @param specs what the results would be
  */
 export function compute(
   session: HostSession,
   out: readonly ObjectId[],
-  inputs: { readonly access: Access; readonly tracked: readonly Tracked[] },
-  command: () => tf.Tensor | tf.Tensor[],
+  inputs: { readonly access: Access; readonly tracked: readonly Tracked[]; readonly failure: ErrorWire | null },
+  command: (isBlank: boolean) => tf.Tensor | tf.Tensor[],
+  specs: () => readonly Spec[],
 ): void {
+  if (new Set(out).size !== out.length) throw sottoError('ERR_ID_TAKEN', 'two results were given one id')
   for (const id of out) {
     if (session.host.store.has(id)) throw sottoError('ERR_ID_TAKEN', 'the id chosen for a result is taken', { id })
   }
   const access = derivedFrom(inputs.access)
   let made: { tensors: tf.Tensor[]; segment: Segment | undefined }
+  let failed: OperationFailed | null = null
+  let { failure } = inputs
   try {
-    made = record(inputs.tracked, command)
+    made = record(inputs.tracked, () => command(false))
   } catch (error) {
-    throw new OperationFailed(error, access)
+    failed = new OperationFailed(error, access)
+    if (access.length === 0) throw failed
+    failure ??= session.wireOf(failed)
+    made = blanks(inputs.tracked, command, specs)
   }
   const { tensors, segment } = made
   segment?.hold()
   tensors.forEach((tensor, i) => {
     const requiresGrad = tensor.dtype === 'float32' && segment?.needs(tensor.id) === true
-    storeTensor(session, out[i]!, new Tracked(tf.keep(tensor), { requiresGrad, segment }), { access })
+    storeTensor(session, out[i]!, new Tracked(tf.keep(tensor), { requiresGrad, segment }), { access, failure })
   })
   segment?.drop()
+  if (failed !== null) throw failed
 }
 
+/**
+ * What stands where a computation on private values failed: NaN where there is such a thing, and NaN for gradients.
+ *
+ * Which result depends on which operand, a backward pass makes visible; so the same is computed of zeros. Should that
+ * fail too (because of private weights), every result depends on every operand.
+ */
+function blanks(
+  tracked: readonly Tracked[],
+  command: (isBlank: boolean) => tf.Tensor | tf.Tensor[],
+  specs: () => readonly Spec[],
+): ReturnType<typeof record> {
+  const spoil = (t: tf.Tensor) => (t.dtype === 'float32' ? tf.mul(t, Number.NaN) : t)
+  try {
+    return record(tracked, () => [command(true)].flat().map(spoil))
+  } catch {
+    return record(tracked, () => {
+      const all = tracked
+        .filter(({ requiresGrad }) => requiresGrad)
+        .reduce<tf.Tensor>((sum, { tensor }) => tf.add(sum, tf.sum(tensor)), tf.scalar(0))
+      return specs().map(({ shape, dtype }) => {
+        const blank = tf.zeros([...shape], dtype)
+        return dtype === 'float32' ? spoil(tf.add(blank, all)) : blank
+      })
+    })
+  }
+}
+
+/** The value of an operand, or zeros in its place. */
+export function valueFor({ value }: Found, isBlank: boolean): Value {
+  const given = value()
+  return isBlank && typeof given === 'object' ? tf.zerosLike(given) : given
+}
+
+/** Takes a tensor over: it is freed if its id turns out to be taken. */
 export function storeTensor(
   session: HostSession,
   id: ObjectId,
   tracked: Tracked,
-  { access, labels = NO_LABELS }: { access: Access; labels?: StoredTensor['labels'] },
+  {
+    access,
+    labels = NO_LABELS,
+    failure = null,
+  }: { access: Access; labels?: StoredTensor['labels']; failure?: ErrorWire | null },
 ): void {
   const { name: owner } = session
-  session.host.store.add(id, { kind: 'tensor', tracked, access, gradAccess: PUBLIC, owner, session, labels })
+  try {
+    session.host.store.add(id, { kind: 'tensor', tracked, access, gradAccess: PUBLIC, owner, session, labels, failure })
+  } catch (error) {
+    tracked.release()
+    throw error
+  }
 }
 
 function checkOperands(name: string, { inputs }: OpRow, operands: readonly OperandWire[]): void {
@@ -142,21 +205,36 @@ export function recordCame(
   })
 }
 
-/** Refuses, and writes the attempt down. */
-export function refuse(session: HostSession, operation: string, spec: Spec, to: string, access: Access): never {
-  const { shape, dtype } = spec
+/** Refuses to give a value, and writes the attempt down. */
+export function refuse(
+  session: HostSession,
+  operation: string,
+  spec: Spec,
+  { to = session.name, access, tags = [] }: { to?: string; access: Access; tags?: readonly string[] },
+): never {
+  recordRefused(session, operation, spec, to, tags)
+  throw refused(operation, session.name, access)
+}
+
+/** Writes down that somebody asked for a value, or to change it, and got nothing. */
+export function recordRefused(
+  session: HostSession,
+  operation: string,
+  { shape, dtype }: Spec,
+  to: string = session.name,
+  tags: readonly string[] = [],
+): void {
   session.host.ledger.record({
     event: 'refused',
     operation,
     shape,
     dtype,
-    tags: [],
+    tags,
     from: session.host.id,
     to,
     why: `asked by ${session.name}`,
     bytes: 0,
   })
-  throw refused(operation, session.name, access)
 }
 
 /** What stands in a value's way to those who may not see it: not even that it failed is told. */
@@ -165,7 +243,7 @@ export function seeFailure<T>(session: HostSession, operation: string, action: (
     return action()
   } catch (error) {
     if (error instanceof Poison && !maySee(error.access, session.name)) {
-      refuse(session, operation, { shape: [], dtype: 'float32' }, session.name, error.access)
+      refuse(session, operation, NUMBER, error)
     }
     throw error
   }
@@ -206,18 +284,22 @@ export const tensorHandlers: HandlersOf<
     checkRoom(session, op, specs)
     const access = present.reduce((sum: Access, item) => combine(sum, item.access), PUBLIC)
     const tracked = grad && row.differentiable ? present.flatMap((item) => item.tracked ?? []) : []
-    compute(session, out, { access, tracked }, () => row.run(found.map((item) => item?.value()) as Value[], checked))
+    const failure = failureOf(present)
+    const command = (isBlank: boolean) =>
+      row.run(found.map((item) => (item === null ? undefined : valueFor(item, isBlank))) as Value[], checked)
+    compute(session, out, { access, tracked, failure }, command, () => specs)
   },
 
   get(session, { id, keep }) {
     session.raiseEffects()
     const { store } = session.host
     const operation = keep ? 'fetch' : 'get'
-    const { tensor, access, labels, owner } = seeFailure(session, operation, () => store.read(id))
+    const { tensor, access, labels, owner, failure } = seeFailure(session, operation, () => store.read(id))
     const spec = specOf(tensor)
-    if (!maySee(access, session.name)) refuse(session, operation, spec, session.name, access)
-    const value = toWire(tensor)
     const what = gradientOf(id) === null ? operation : `${operation} gradient`
+    if (!maySee(access, session.name)) refuse(session, what, spec, { access, tags: labels.tags })
+    if (failure !== null) throw new Poison({ error: failure, access })
+    const value = toWire(tensor)
     recordLeft(session, what, spec, { to: session.name, tags: labels.tags, why: why(session, access) })
     if (!keep && owner === session.name) store.free(id)
     return value
@@ -232,18 +314,19 @@ export const tensorHandlers: HandlersOf<
   },
 
   copy(session, { id, out, grad }) {
-    const { tensor, access, labels, tracked, owner } = session.host.store.read(id)
+    const { tensor, access, labels, tracked, owner, failure } = session.host.store.read(id)
     checkRoom(session, 'copy', [specOf(tensor)])
     const source = grad && tracked && owner === session.name ? [tracked] : []
     const { tensors, segment } = record(source, () => tf.clone(tensor))
     const requiresGrad = segment !== undefined
-    storeTensor(session, out, new Tracked(tf.keep(tensors[0]!), { requiresGrad, segment }), { access, labels })
+    const made = new Tracked(tf.keep(tensors[0]!), { requiresGrad, segment })
+    storeTensor(session, out, made, { access, labels, failure })
   },
 
   detach(session, { id, out }) {
-    const { tensor, access } = session.host.store.read(id)
+    const { tensor, access, failure } = session.host.store.read(id)
     checkRoom(session, 'detach', [specOf(tensor)])
-    storeTensor(session, out, new Tracked(tf.keep(record([], () => tf.clone(tensor)).tensors[0]!)), { access })
+    storeTensor(session, out, new Tracked(tf.keep(record([], () => tf.clone(tensor)).tensors[0]!)), { access, failure })
   },
 
   requireGrad(session, { id, requiresGrad }) {
@@ -265,11 +348,12 @@ export const tensorHandlers: HandlersOf<
       const stored = store.find(id)
       if (stored?.kind === 'model') {
         deliver(session, to, key, modelDeposit(session, stored, to, optimizers))
-        if (!keep) for (const gone of [id, ...optimizers]) store.free(gone)
+        if (!keep && stored.owner === session.name) for (const gone of [id, ...optimizers]) store.free(gone)
         return
       }
-      const { tensor, access, labels, tracked, owner } = seeFailure(session, 'move', () => store.read(id))
-      const deposit = tensorDeposit(session, 'move', tensor, { access, to, labels })
+      if (edge !== null && store.has(edge)) throw sottoError('ERR_ID_TAKEN', 'the id is taken', { id: edge })
+      const { tensor, access, labels, tracked, owner, failure } = seeFailure(session, 'move', () => store.read(id))
+      const deposit = tensorDeposit(session, 'move', tensor, { access, to, labels, failure })
       if (edge !== null && tracked && owner === session.name) addEdge(session, edge, tracked, access, false)
       deliver(session, to, key, deposit)
       if (!keep && owner === session.name) store.free(id)
@@ -292,23 +376,23 @@ export const tensorHandlers: HandlersOf<
             labels: deposit.labels,
             access: accessFrom(deposit.access),
             optimizers,
-            from,
+            came: { operation: 'move model', from, why: `moved by ${session.name}` },
           })
         case 'tensor': {
-          const { value, labels } = deposit
+          const { value, labels, failure = null } = deposit
+          recordCame(session, 'move', value, { from, tags: labels.tags, why: `moved by ${session.name}` })
           checkRoom(session, 'move', [value])
           const access = accessFrom(deposit.access)
           const tracked = new Tracked(tf.keep(fromWire(value)), { requiresGrad: edge !== null })
-          storeTensor(session, out, tracked, { access, labels })
+          storeTensor(session, out, tracked, { access, labels, failure })
           if (edge !== null) addEdge(session, edge, tracked, access, true)
-          recordCame(session, 'move', value, { from, tags: labels.tags, why: `moved by ${session.name}` })
           return
         }
         default:
           deposit satisfies never
       }
     }
-    return whenThere(session.host.mailbox.take(key, from), arrived)
+    return whenThere(session.host.mailbox.take(key, from, session), arrived)
   },
 }
 
@@ -321,6 +405,7 @@ export function whenThere<T, R>(value: T | Promise<T>, then: (value: T) => R): R
 export function ownCell(session: HostSession, operation: string, id: ObjectId) {
   const cell = session.host.store.cell(id)
   if (cell.owner !== session.name) {
+    recordRefused(session, operation, specOf(cell.tracked.tensor))
     throw sottoError(
       'ERR_PERMISSION',
       `${operation}: the object belongs to ${cell.owner}; copy() or detach() makes one of your own`,
@@ -333,7 +418,13 @@ export function ownCell(session: HostSession, operation: string, id: ObjectId) {
 function addEdge(session: HostSession, id: ObjectId, tracked: Tracked, access: Access, isFarEnd: boolean): void {
   const { name: owner } = session
   const leaf = isFarEnd ? tracked : null
-  session.host.store.add(id, { kind: 'edge', anchor: new Anchor(tracked), access, leaf, owner, session })
+  const anchor = new Anchor(tracked)
+  try {
+    session.host.store.add(id, { kind: 'edge', anchor, access, leaf, owner, session })
+  } catch (error) {
+    anchor.release()
+    throw error
+  }
 }
 
 /** Checks that a tensor may go to a peer, writes it down and packs it. */
@@ -341,12 +432,19 @@ export function tensorDeposit(
   session: HostSession,
   operation: string,
   tensor: tf.Tensor,
-  { access, to, labels = NO_LABELS }: { access: Access; to: string; labels?: StoredTensor['labels'] },
+  {
+    access,
+    to,
+    labels = NO_LABELS,
+    failure = null,
+  }: { access: Access; to: string; labels?: StoredTensor['labels']; failure?: ErrorWire | null },
 ): Deposit {
   const spec = specOf(tensor)
-  if (!session.mayMoveTo(access, to)) refuse(session, operation, spec, to, access)
+  if (!session.mayMoveTo(access, to)) refuse(session, operation, spec, { to, access, tags: labels.tags })
+  linkTo(session, to)
+  const value = toWire(tensor)
   recordLeft(session, operation, spec, { to, tags: labels.tags, why: why(session, access) })
-  return { kind: 'tensor', value: toWire(tensor), labels, access: plainAccess(access) }
+  return { kind: 'tensor', value, labels, access: plainAccess(access), ...(failure === null ? {} : { failure }) }
 }
 
 export const plainAccess = (access: Access): Access =>

@@ -19,8 +19,13 @@ export interface MemoryOptions {
   readonly seed?: number
   /** Turns every frame into bytes and back, as a socket would. */
   readonly codec?: boolean
-  /** Called with every frame; 'drop' loses it, 'close' breaks the connection. */
+  /**
+   * Called with every frame; 'close' breaks the connection, 'drop' loses the frame. A connection that lost one breaks
+   * when either end sees the gap, or by itself after `lossTimeout`.
+   */
   readonly fault?: (frame: Frame) => 'drop' | 'close' | undefined
+  /** Milliseconds until a lost frame is noticed, as by a socket that waits for an acknowledgement; 1000 unless given. */
+  readonly lossTimeout?: number
 }
 
 /** Two ends of one connection. */
@@ -45,6 +50,7 @@ class MemoryTransport implements Transport {
   /** Frames under way to the other end, with the time at which each arrives. */
   readonly #underWay: { at: number; content: Frame | Uint8Array; bytes: number }[] = []
   #timer: ReturnType<typeof setTimeout> | null = null
+  #lossTimer: ReturnType<typeof setTimeout> | null = null
 
   constructor(options: MemoryOptions, seed: number) {
     this.#options = options
@@ -60,12 +66,20 @@ class MemoryTransport implements Transport {
     const bytes = content instanceof Uint8Array ? content.byteLength : payloadBytes(content)
     this.traffic.framesOut++
     this.traffic.bytesOut += bytes
-    if (outcome === 'drop') return
+    if (outcome === 'drop') return this.#lose()
     if (latency === 0 && jitter === 0) return this.peer.#arrive(content, bytes)
     const earliest = performance.now() + latency + jitter * this.#random.float()
     const at = Math.max(earliest, this.#underWay.at(-1)?.at ?? 0)
     this.#underWay.push({ at, content, bytes })
     this.#timer ??= setTimeout(() => this.#deliver(), at - performance.now())
+  }
+
+  #lose(): void {
+    const { lossTimeout = 1000 } = this.#options
+    this.#lossTimer ??= setTimeout(
+      () => this.close(sottoError('ERR_SESSION_CLOSED', 'the connection lost a frame')),
+      lossTimeout,
+    )
   }
 
   #deliver(): void {
@@ -107,6 +121,7 @@ class MemoryTransport implements Transport {
     if (this.#closed) return
     this.#closed = { reason }
     if (this.#timer !== null) clearTimeout(this.#timer)
+    if (this.#lossTimer !== null) clearTimeout(this.#lossTimer)
     this.#underWay.length = 0
     for (const listener of this.#closeListeners) listener(reason)
     this.peer.close(reason)

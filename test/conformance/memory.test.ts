@@ -1,0 +1,88 @@
+import { optim, scope, tf, type VirtualWorker, type Worker } from 'sotto'
+import { expect, it } from 'vitest'
+import { onEveryWorker } from './workers.ts'
+
+/** Lets finalizers and timers run. */
+const turn = () => new Promise((resolve) => setTimeout(resolve, 0))
+const counts = async (...workers: Worker[]) => [
+  tf.memory().numTensors,
+  tf.memory().numDataBuffers,
+  ...(await Promise.all(workers.map((worker) => worker.objectCount()))),
+]
+
+onEveryWorker((worker, kind) => {
+  it('holds object and tensor counts flat over 1,000 training steps', async (test) => {
+    if (kind.includes('latency')) test.skip('a thousand round trips, and nothing that is not held without latency')
+    const [alice, bob] = [worker('alice'), worker('bob')]
+    const near = tf
+      .sequential({
+        layers: [tf.layers.dense({ units: 6, inputShape: [5], activation: 'relu' }), tf.layers.dropout({ rate: 0.1 })],
+      })
+      .send(alice)
+    const far = tf.sequential({ layers: [tf.layers.dense({ units: 3, inputShape: [6] })] }).send(bob)
+    const opt = optim.adam([...near.parameters(), ...far.parameters()])
+    const x = tf.randomNormal([8, 5]).send(alice)
+    const y = tf.randomUniform([8], 0, 3, 'int32').send(bob)
+    const step = async () => {
+      const loss = scope(() => {
+        const value = far
+          .apply(near.apply(x).move(bob, { requiresGrad: true }))
+          .logSoftmax()
+          .nllLoss(y)
+        value.backward()
+        opt.step()
+        opt.zeroGrad()
+        return value
+      })
+      ;(await loss.get()).dispose()
+    }
+    await step()
+    const before = await counts(alice, bob)
+    for (let i = 0; i < 1000; i++) await step()
+    expect(await counts(alice, bob)).toEqual(before)
+  })
+
+  it('frees pointers that were dropped without dispose, in batches', async (test) => {
+    if (global.gc === undefined) test.skip('needs node --expose-gc')
+    const bob = worker('bob')
+    const x = tf.tensor([1, 2, 3]).send(bob)
+    ;(() => {
+      for (let i = 0; i < 500; i++) x.add(i)
+    })()
+    await bob.flush()
+    expect(await bob.objectCount()).toBe(501)
+    const framesBefore = (await bob.stats()).framesIn
+    for (let i = 0; i < 50 && (await bob.objectCount()) > 1; i++) {
+      global.gc!()
+      await turn()
+    }
+    expect(await bob.objectCount()).toBe(1)
+    // One frame for each sweep of the collector, and two for each look above.
+    expect((await bob.stats()).framesIn - framesBefore).toBeLessThan(200)
+    expect([...(await x.fetch()).dataSync()]).toEqual([1, 2, 3])
+  })
+
+  it('holds the heap flat over 20,000 ops', async (test) => {
+    if (global.gc === undefined) test.skip('needs node --expose-gc')
+    if (kind.includes('latency')) test.skip('the same objects, later')
+    const bob = worker('bob') as VirtualWorker
+    const x = tf.tensor([1, 2, 3]).send(bob, { requiresGrad: true })
+    const ops = async (n: number) => {
+      for (let i = 0; i < n; i++) {
+        scope(() => x.mul(2).sum().backward())
+        x.zeroGrad()
+        if (i % 500 === 0) await turn()
+      }
+      await bob.flush()
+      global.gc!()
+      await turn()
+      global.gc!()
+      return process.memoryUsage().heapUsed
+    }
+    await ops(4000)
+    const before = await ops(1000)
+    const after = await ops(10_000)
+    // 20,000 ops at one forgotten object of 50 bytes each would be a megabyte.
+    expect(after - before).toBeLessThan(1e6)
+  })
+})

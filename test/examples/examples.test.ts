@@ -1,0 +1,76 @@
+import { beforeAll, describe, expect, it, vi } from 'vitest'
+import { federatedSpam } from '../../examples/federated-spam.ts'
+import { pointers } from '../../examples/pointers.ts'
+import { splitMnist } from '../../examples/split-mnist.ts'
+
+/** What an example prints. */
+let printed: string[] = []
+beforeAll(() => {
+  vi.spyOn(console, 'log').mockImplementation((...args) => {
+    printed.push(args.join(' '))
+  })
+  vi.spyOn(console, 'error').mockImplementation(() => {})
+})
+
+describe('examples', () => {
+  it('pointers: sends, computes, refuses, and trains', async () => {
+    printed = []
+    const { sum, refusals, weights } = await pointers({ workers: 'virtual' })
+    expect(sum).toBe(30)
+    expect(refusals).toEqual(['ERR_NOT_COLLOCATED', 'ERR_SHAPE', 'ERR_CONSUMED', 'ERR_PERMISSION', 'ERR_PERMISSION'])
+    // y = second input, within what fifty steps leave.
+    expect(weights[0]).toBeCloseTo(0, 1)
+    expect(weights[1]).toBeCloseTo(1, 1)
+    const text = printed.join('\n')
+    expect(text).toContain('Who saw what')
+    expect(text).toMatch(/carol .*#secret.*fetch/)
+    expect(text).toContain('fetch, refused')
+  })
+
+  it('split-mnist: learns, and shows nobody an image or a label', async () => {
+    printed = []
+    const options = {
+      epochs: 2,
+      batchSize: 64,
+      learningRate: 0.002,
+      optimizer: 'adam',
+      seed: 1,
+      limit: 1500,
+      workers: 'virtual',
+    }
+    const { losses, testAccuracy, refusal } = await splitMnist(options as Parameters<typeof splitMnist>[0])
+    expect(losses).toHaveLength(2)
+    expect(losses[1]!).toBeLessThan(losses[0]!)
+    // Guessing gets a tenth of them.
+    expect(testAccuracy).toBeGreaterThan(0.5)
+    expect(refusal).toContain('private to alice')
+    const text = printed.join('\n')
+    for (const part of ['Test accuracy', 'Training loss', 'taken for', 'Who saw what']) expect(text).toContain(part)
+    // The only ones to whom an image or a label came are those who brought it.
+    const rows = text.split('\n').filter((line) => line.includes('#mnist'))
+    expect(rows).toHaveLength(3)
+    for (const row of rows) expect(row).toMatch(/^│ alice .*#images *│ alice|^│ bob .*#labels *│ bob/)
+  })
+
+  it('federated-spam: the toy and the filter learn, in rounds', async () => {
+    printed = []
+    const options = {
+      rounds: 3,
+      batchSize: 32,
+      learningRate: 2,
+      dimension: 1024,
+      seed: 1,
+      limit: 1200,
+      workers: 'virtual',
+    }
+    const { toy, auc, accuracy } = await federatedSpam(options as Parameters<typeof federatedSpam>[0])
+    expect(toy).toHaveLength(5)
+    expect(toy[4]!).toBeLessThan(toy[0]!)
+    expect(auc).toHaveLength(3)
+    expect(auc[2]!).toBeGreaterThan(0.9)
+    expect(accuracy[2]!).toBeGreaterThan(0.8)
+    const text = printed.join('\n')
+    expect(text).toContain('averaging is in clear')
+    expect(text).toContain('Who saw what')
+  })
+})

@@ -1,0 +1,83 @@
+import { type Frame, FrameKind, type MessageName, type Request } from '../../src/worker/protocol.ts'
+
+const A = 'x'
+const B = 'net'
+const OUT = 'y'
+const KEY = 'key'
+const EDGE = 'edge'
+const PASS = 'pass'
+
+const labels = { tags: ['#toy'], description: 'two numbers' }
+const value = { shape: [2], dtype: 'float32', data: new Uint8Array([0, 0, 128, 63, 0, 0, 0, 64]) } as const
+const part = { pass: PASS, end: true, retain: false }
+const policy = { owner: 'me', allow: ['carol'], allowResults: [] }
+const model = {
+  type: 'sequential',
+  topology: '{"name":"net","layers":[]}',
+  weights: [{ name: 'kernel', value, trainable: true }],
+  optimizers: [
+    {
+      kind: 'adam',
+      config: { learningRate: 0.5 },
+      step: 1,
+      slots: [{ parameter: 0, name: 'first', value }],
+      parameters: [0],
+    },
+  ],
+} as const
+
+/** One body per message. A message that is missing does not compile. */
+export const sampleBodies: { readonly [N in MessageName]: Request<N> } = {
+  hello: { version: 1, role: 'caller', name: 'me', session: 's1' },
+  peers: { peers: [{ name: 'alice', address: 'memory:alice' }] },
+  deposit: { key: KEY, content: { kind: 'tensor', value, labels, access: [policy] } },
+  search: { tags: ['#toy'] },
+  objects: {},
+  flush: {},
+  ledger: {},
+  stats: {},
+  put: {
+    out: A,
+    value,
+    labels,
+    privacy: { allow: ['carol'], allowResults: [] },
+    requiresGrad: true,
+    edge: null,
+  },
+  run: { op: 'add', operands: [A, 2], attrs: [], out: [OUT], grad: true },
+  get: { id: OUT, keep: true },
+  free: { ids: [A, 'z'] },
+  copy: { id: A, out: OUT, grad: true },
+  detach: { id: A, out: OUT },
+  requireGrad: { id: A, requiresGrad: true },
+  zeroGrad: { ids: [`${B}#0`, `${B}#1`] },
+  transfer: { id: A, to: 'alice', key: KEY, keep: false, edge: EDGE, optimizers: [] },
+  receive: { key: KEY, from: 'bob', out: OUT, edge: EDGE, optimizers: [] },
+  backward: { pass: null, end: false, retain: false, root: { id: A, seed: 1 } },
+  relay: { ...part, edge: EDGE, to: 'bob', key: KEY },
+  relayHome: { ...part, edge: EDGE },
+  putModel: { out: B, model, labels, privacy: null, optimizers: [OUT] },
+  copyModel: { id: B, out: OUT },
+  apply: { model: B, operands: [A], out: [OUT], training: true, grad: true },
+  getModel: { id: B, keep: false, optimizers: [OUT] },
+  putOptimizer: { out: OUT, kind: 'sgd', config: { learningRate: 0.5 }, parameters: [`${B}#0`, A] },
+  configure: { id: OUT, config: { learningRate: 0.25 } },
+  step: { id: OUT },
+}
+
+export const sampleError = {
+  code: 'ERR_NOT_FOUND',
+  message: 'no object of that id is here: it was taken, freed, or never made',
+  worker: 'bob',
+  origin: 's1:7',
+} as const
+
+/** At least one frame of every kind, and a request for every message. */
+export const sampleFrames: readonly Frame[] = [
+  ...Object.entries(sampleBodies).map(([name, body], i): Frame => [FrameKind.request, i + 1, name, body]),
+  [FrameKind.reply, 1, { worker: 'bob', version: 1 }],
+  [FrameKind.reply, 2, null],
+  [FrameKind.reply, 11, value],
+  [FrameKind.failure, 7, sampleError],
+  [FrameKind.ack, 64],
+]
