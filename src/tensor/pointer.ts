@@ -459,7 +459,8 @@ export function operandOf(
     if (operand.location !== location) throw misplaced(op, location, operand.location)
     return { wire, spec: operand, node: operand.node }
   }
-  if (typeof operand === 'number') return { wire: operand, spec: NUMBER, node: undefined }
+  // MessagePack writes −0 as the integer 0: that one goes as a tensor.
+  if (typeof operand === 'number' && !Object.is(operand, -0)) return { wire: operand, spec: NUMBER, node: undefined }
   if (typeof operand === 'boolean') return { wire: operand, spec: BOOLEAN, node: undefined }
   if (operand instanceof tf.Tensor) {
     throw sottoError(
@@ -468,7 +469,7 @@ export function operandOf(
       { op, location: location.id, shape: operand.shape },
     )
   }
-  if (!Array.isArray(operand) && !ArrayBuffer.isView(operand)) {
+  if (typeof operand !== 'number' && !Array.isArray(operand) && !ArrayBuffer.isView(operand)) {
     throw sottoError('ERR_ARGUMENT_TYPE', `${op}: expected a pointer, a number or an array, got ${typeof operand}`, {
       op,
     })

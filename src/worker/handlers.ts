@@ -1,8 +1,10 @@
 /** What a worker does for each message. A message without a handler does not compile. */
 import { autogradHandlers } from './handlers/autograd.ts'
 import { modelHandlers } from './handlers/models.ts'
+import { optimizerHandlers } from './handlers/optimizers.ts'
 import { sessionHandlers } from './handlers/session.ts'
 import { tensorHandlers } from './handlers/tensors.ts'
+import { transferHandlers } from './handlers/transfer.ts'
 import type { HostSession } from './host.ts'
 import type { AskName, MessageName, Request, Response } from './protocol.ts'
 
@@ -14,8 +16,10 @@ export type HandlersOf<N extends MessageName> = {
 export const handlers: HandlersOf<MessageName> = {
   ...sessionHandlers,
   ...tensorHandlers,
+  ...transferHandlers,
   ...autogradHandlers,
   ...modelHandlers,
+  ...optimizerHandlers,
 }
 
 /** The messages that are answered. */

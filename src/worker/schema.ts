@@ -3,6 +3,7 @@ import * as v from 'valibot'
 import { type Code, codes, sottoError } from '../errors.ts'
 import type { OperandWire } from '../tensor/location.ts'
 import type { ModelWire } from '../tensor/model-wire.ts'
+import { type OptimizerKind, optimizerRules } from '../tensor/optimizers.ts'
 import { bytesPerElement, dtypes } from '../tensor/shape.ts'
 import type { TensorWire } from '../tensor/wire.ts'
 import type { Deposit, MessageName, Request } from './protocol.ts'
@@ -14,10 +15,11 @@ const MAX_LIST = 65_536
 const MAX_TAGS = 64
 const MAX_TEXT = 4096
 
+const ID = '[\\w-]{1,64}'
 /** Ids chosen by callers: uuids, or anything as plain. */
-const OBJECT = /^[\w-]{1,64}$/
+const OBJECT = new RegExp(`^${ID}$`)
 /** Ids as commands use them: of an object, of a parameter, of a gradient. */
-const REFERENCE = /^[\w-]{1,64}(#\d{1,6})?(#grad)?$/
+const REFERENCE = new RegExp(`^${ID}(#\\d{1,6})?(#grad)?$`)
 
 const isRecord = (x: unknown): x is Record<string, unknown> => typeof x === 'object' && x !== null && !Array.isArray(x)
 
@@ -34,6 +36,7 @@ function isTensor(x: unknown): x is TensorWire {
   return size === data.byteLength
 }
 
+const isObject = (x: unknown): x is string => typeof x === 'string' && OBJECT.test(x)
 const isReference = (x: unknown): x is string => typeof x === 'string' && REFERENCE.test(x)
 const isOperand = (x: unknown): x is OperandWire =>
   isReference(x) || x === null || typeof x === 'number' || typeof x === 'boolean' || isTensor(x)
@@ -48,9 +51,7 @@ function isRun(x: unknown): x is Request<'run'> {
   return Array.isArray(out) && out.length <= MAX_LIST && out.every(isObject)
 }
 
-const isObject = (x: unknown): x is string => typeof x === 'string' && OBJECT.test(x)
-
-const out = v.pipe(v.string(), v.regex(OBJECT))
+const out = v.custom<string>(isObject)
 const id = v.custom<string>(isReference)
 const ids = v.pipe(v.array(id), v.maxLength(MAX_LIST))
 const outs = v.pipe(v.array(out), v.maxLength(MAX_LIST))
@@ -58,14 +59,16 @@ const name = v.pipe(v.string(), v.minLength(1), v.maxLength(256))
 const tags = v.pipe(v.array(v.pipe(v.string(), v.maxLength(256))), v.maxLength(MAX_TAGS))
 const names = v.pipe(v.array(name), v.maxLength(256))
 const labels = v.strictObject({ tags, description: v.pipe(v.string(), v.maxLength(MAX_TEXT)) })
-const privacy = v.nullable(v.strictObject({ allow: names, allowResults: names }))
-const access = v.pipe(v.array(v.strictObject({ owner: name, allow: names, allowResults: names })), v.maxLength(256))
+const rights = { allow: names, allowResults: names }
+const privacy = v.nullable(v.strictObject(rights))
+const access = v.pipe(v.array(v.strictObject({ owner: name, ...rights })), v.maxLength(256))
 const tensor = v.custom<TensorWire>(isTensor)
 const operand = v.custom<OperandWire>(isOperand)
 const operands = v.pipe(v.array(operand), v.maxLength(MAX_LIST))
 const count = v.pipe(v.number(), v.integer(), v.minValue(0))
 const config = v.record(name, v.union([v.number(), v.boolean()]))
 const part = { pass: v.nullable(out), end: v.boolean(), retain: v.boolean() }
+const optimizerKind = v.picklist(Object.keys(optimizerRules) as OptimizerKind[])
 const nothing = v.strictObject({})
 
 const model: v.GenericSchema<unknown, ModelWire> = v.strictObject({
@@ -75,7 +78,7 @@ const model: v.GenericSchema<unknown, ModelWire> = v.strictObject({
   optimizers: v.pipe(
     v.array(
       v.strictObject({
-        kind: v.picklist(['sgd', 'adam', 'adamax', 'adagrad', 'rmsprop', 'adadelta']),
+        kind: optimizerKind,
         config,
         step: count,
         slots: v.array(v.strictObject({ parameter: count, name, value: tensor })),
@@ -131,7 +134,7 @@ const schemas: { readonly [N in MessageName]: v.GenericSchema<unknown, Request<N
   getModel: v.strictObject({ id: out, keep: v.boolean(), optimizers: outs }),
   putOptimizer: v.strictObject({
     out,
-    kind: v.picklist(['sgd', 'adam', 'adamax', 'adagrad', 'rmsprop', 'adadelta']),
+    kind: optimizerKind,
     config,
     parameters: ids,
   }),

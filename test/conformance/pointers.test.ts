@@ -139,6 +139,7 @@ onEveryWorker((worker) => {
     const x = tf.tensor([1, 2, 3]).send(worker('bob'))
     expect(await values(x.add(1))).toEqual([2, 3, 4])
     expect(await values(x.mul([2, 3, 4]))).toEqual([2, 6, 12])
+    expect(await values(x.div(-0))).toEqual([-Infinity, -Infinity, -Infinity])
     expect(await values(x.dot(new Float32Array([1, 0, 1])))).toEqual([4])
     expect(await values(x.concat([[4], [5, 6]]))).toEqual([1, 2, 3, 4, 5, 6])
   })

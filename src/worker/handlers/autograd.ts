@@ -9,19 +9,10 @@ import type { HandlersOf } from '../handlers.ts'
 import type { HostSession } from '../host.ts'
 import { type Access, accessFrom, combine, derivedFrom, maySee, PUBLIC } from '../permissions.ts'
 import type { Deposit } from '../protocol.ts'
-import { OperationFailed, Poison, type StoredEdge } from '../store.ts'
-import { deliver } from './models.ts'
-import {
-  failedDeposit,
-  ownCell,
-  recordCame,
-  recordLeft,
-  recordRefused,
-  refuse,
-  tensorDeposit,
-  whenThere,
-  why,
-} from './tensors.ts'
+import { OperationFailed, type StoredEdge } from '../store.ts'
+import { ownCell } from './compute.ts'
+import { poisonOf, recordCame, recordLeft, refuse, refuseChange } from './disclosure.ts'
+import { deliver, failureIn, orTell, tensorDeposit, whenThere } from './transfer.ts'
 
 export const autogradHandlers: HandlersOf<'backward' | 'relay' | 'relayHome'> = {
   backward(session, { root, ...part }) {
@@ -38,13 +29,11 @@ export const autogradHandlers: HandlersOf<'backward' | 'relay' | 'relayHome'> = 
       const { anchor, access } = ownEdge(session, root.edge)
       const arrived = (deposit: Deposit): void => {
         if (deposit.kind === 'none') return
-        if (deposit.kind === 'failed') {
-          throw new Poison({ error: deposit.error, access: accessFrom(deposit.access) })
-        }
+        if (deposit.kind === 'failed') throw failureIn(deposit)
         if (deposit.kind !== 'tensor')
           throw sottoError('ERR_PROTOCOL', `${root.from} sent a ${deposit.kind} for a gradient`)
         const { value } = deposit
-        recordCame(session, 'gradient', value, { from: root.from, why: `backward by ${session.name}` })
+        recordCame(session, 'gradient', value, { from: root.from, how: 'backward' })
         if (!sameShape(value.shape, anchor.shape) || value.dtype !== 'float32') {
           throw sottoError(
             'ERR_PROTOCOL',
@@ -67,20 +56,16 @@ export const autogradHandlers: HandlersOf<'backward' | 'relay' | 'relayHome'> = 
   relay(session, { edge, to, key, ...part }) {
     const { store } = session.host
     const pass = session.pass(part.pass ?? '')
-    return inPass(session, part, () => {
-      try {
+    return inPass(session, part, () =>
+      orTell(session, to, key, () => {
         if (pass.error !== null) throw pass.error
         const { leaf } = ownEdge(session, edge)
         const gradient = leaf && pass.gradients.get(leaf)
         if (!part.retain) store.free(edge)
         if (!gradient) return deliver(session, to, key, { kind: 'none' })
         deliver(session, to, key, tensorDeposit(session, 'gradient', gradient, { access: pass.access, to }))
-      } catch (error) {
-        // The other side waits: it is told.
-        if (session.peers.has(to)) deliver(session, to, key, failedDeposit(session, error))
-        throw error
-      }
-    })
+      }),
+    )
   },
 
   relayHome(session, { edge, ...part }) {
@@ -96,7 +81,7 @@ export const autogradHandlers: HandlersOf<'backward' | 'relay' | 'relayHome'> = 
       if (!maySee(access, session.name)) refuse(session, 'gradient', spec, { access })
       if (pass.error !== null) throw pass.error
       if (!gradient) return null
-      recordLeft(session, 'gradient', spec, { to: session.name, why: why(session, access) })
+      recordLeft(session, 'gradient', spec, { access })
       return toWire(gradient)
     })
   },
@@ -106,8 +91,8 @@ export const autogradHandlers: HandlersOf<'backward' | 'relay' | 'relayHome'> = 
 function ownEdge(session: HostSession, id: ObjectId): StoredEdge {
   const edge = session.host.store.edge(id)
   if (edge.owner !== session.name) {
-    recordRefused(session, 'backward', { shape: edge.anchor.shape, dtype: 'float32' })
-    throw sottoError('ERR_PERMISSION', `backward: the edge belongs to ${edge.owner}`)
+    const spec = { shape: edge.anchor.shape, dtype: 'float32' } as const
+    refuseChange(session, 'backward', spec, `backward: the edge belongs to ${edge.owner}`)
   }
   return edge
 }
@@ -120,15 +105,7 @@ function inPass<T>(
 ): T | Promise<T> {
   const failed = (error: unknown): never => {
     // Kept as it travels: parts that fail because of it fail with the same error.
-    if (pass !== null) {
-      session.pass(pass).error ??=
-        error instanceof Poison
-          ? error
-          : new Poison({
-              error: session.wireOf(error),
-              access: error instanceof OperationFailed ? error.access : PUBLIC,
-            })
-    }
+    if (pass !== null) session.pass(pass).error ??= poisonOf(session, error)
     finish()
     throw error
   }
@@ -177,7 +154,7 @@ function seedOf(session: HostSession, seed: OperandWire, shape: readonly number[
   if (!sameShape(seed.shape, shape)) {
     throw sottoError('ERR_SHAPE', `backward: the gradient is ${showShape(seed.shape)}, the tensor ${showShape(shape)}`)
   }
-  recordCame(session, 'gradient', seed, { from: session.name, why: `backward by ${session.name}` })
+  recordCame(session, 'gradient', seed, { how: 'backward' })
   const given = tf.keep(fromWire(seed))
   if (given.dtype === 'float32') return { tensor: given, access: PUBLIC, owned: true }
   const tensor = tf.keep(tf.cast(given, 'float32'))

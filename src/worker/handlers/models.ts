@@ -1,47 +1,29 @@
-/** Messages about models and the optimizers that train them. */
+/** Messages about models, and a model as it is kept and as it travels. */
 import { sottoError } from '../../errors.ts'
-import { tf } from '../../tensor/backend.ts'
+import type { tf } from '../../tensor/backend.ts'
 import type { Labels, ObjectId } from '../../tensor/location.ts'
 import { outputShapes } from '../../tensor/model.ts'
-import { type ModelWire, modelFromWire, type OptimizerWire, variableOf, weightsOf } from '../../tensor/model-wire.ts'
-import { completeConfig, optimizerRules } from '../../tensor/optimizers.ts'
-import { type Spec, sameShape, sizeOf } from '../../tensor/shape.ts'
+import { type ModelWire, modelFromWire, variableOf, weightsOf } from '../../tensor/model-wire.ts'
+import type { Spec } from '../../tensor/shape.ts'
 import { Tracked } from '../../tensor/tape.ts'
-import { fromWire, type TensorWire, toWire } from '../../tensor/wire.ts'
+import { toWire } from '../../tensor/wire.ts'
 import type { HandlersOf } from '../handlers.ts'
 import type { HostSession } from '../host.ts'
 import { type Access, accessOf, combine, derivedFrom, maySee, PUBLIC } from '../permissions.ts'
-import type { Deposit } from '../protocol.ts'
-import type { Session } from '../session.ts'
-import { modelAccess, type StoredModel, type StoredOptimizer, type TensorCell } from '../store.ts'
-import {
-  checkRoom,
-  compute,
-  failureOf,
-  findOperand,
-  ownCell,
-  plainAccess,
-  recordCame,
-  recordLeft,
-  recordRefused,
-  refuse,
-  seeFailure,
-  valueFor,
-  why,
-} from './tensors.ts'
+import { modelAccess, type StoredModel, type StoredOptimizer } from '../store.ts'
+import { accessOfAll, checkNew, checkRoom, compute, failureOf, findOperand, valueFor } from './compute.ts'
+import { asOne, type Coming, recordCame, recordLeft, refuse, refuseChange, seeFailure } from './disclosure.ts'
+import { disposeSlots, optimizerFromWire, optimizerToWire, ownOptimizer } from './optimizers.ts'
 
-export const modelHandlers: HandlersOf<
-  'putModel' | 'copyModel' | 'apply' | 'getModel' | 'putOptimizer' | 'configure' | 'step'
-> = {
+export const modelHandlers: HandlersOf<'putModel' | 'copyModel' | 'apply' | 'getModel'> = {
   putModel(session, { out, model, labels, privacy, optimizers }) {
     const access = accessOf(privacy, session.name)
-    const came = { operation: 'send model', from: session.name, why: `sent by ${session.name}` }
-    storeModel(session, out, model, { labels, access, optimizers, came })
+    storeModel(session, out, model, { labels, access, optimizers, came: { operation: 'send model', how: 'sent' } })
   },
 
   copyModel(session, { id, out }) {
     const stored = session.host.store.model(id)
-    storeModel(session, out, wireOf(stored, []), {
+    storeModel(session, out, storedToWire(stored, []), {
       labels: stored.labels,
       access: modelAccess(stored),
       optimizers: [],
@@ -50,7 +32,8 @@ export const modelHandlers: HandlersOf<
   },
 
   apply(session, { model: id, operands, out, training, grad }) {
-    const { model, weights, owner } = session.host.store.model(id)
+    const stored = session.host.store.model(id)
+    const { model, weights, owner } = stored
     const found = operands.map((operand) => {
       if (operand === null) throw sottoError('ERR_PROTOCOL', 'apply: takes tensors')
       return findOperand(session, operand)
@@ -72,11 +55,10 @@ export const modelHandlers: HandlersOf<
     }
     const own = owner === session.name
     if (training && !own) {
-      recordRefused(session, 'train model', modelSpec(weights))
-      throw sottoError('ERR_PERMISSION', `apply: the model belongs to ${owner}, who alone may train it`)
+      const message = `apply: the model belongs to ${owner}, who alone may train it`
+      refuseChange(session, 'train model', specOfModel(stored), message)
     }
-    const seen = found.reduce((sum: Access, item) => combine(sum, item.access), PUBLIC)
-    const access = weights.reduce((sum: Access, weight) => combine(sum, weight.access), seen)
+    const access = accessOfAll([...found, ...weights])
     const trained = own ? weights.filter(({ trainable }) => trainable).map(({ tracked }) => tracked) : []
     const tracked = grad ? [...found.flatMap((item) => item.tracked ?? []), ...trained] : []
     const before = weights.map((weight) => weight.tracked.tensor.dataId)
@@ -108,107 +90,22 @@ export const modelHandlers: HandlersOf<
     const operation = keep ? 'fetch model' : 'get model'
     const stored = seeFailure(session, operation, () => store.model(id))
     const access = modelAccess(stored)
-    const { tags } = stored.labels
-    if (!maySee(access, session.name)) refuse(session, operation, modelSpec(stored.weights), { access, tags })
-    const wire = wireOf(
-      stored,
-      optimizers.map((optimizer) => ownOptimizer(session, operation, optimizer)),
-    )
-    for (const part of partsOf(operation, wire)) {
-      recordLeft(session, part.operation, part.spec, { to: session.name, tags, why: why(session, access) })
+    if (!maySee(access, session.name)) {
+      refuse(session, operation, specOfModel(stored), { access, tags: stored.labels.tags })
     }
+    const wire = packModel(session, operation, stored, { access, optimizers })
     if (!keep && stored.owner === session.name) for (const gone of [id, ...optimizers]) store.free(gone)
     return wire
   },
-
-  putOptimizer(session, { out, kind, config, parameters }) {
-    const cells = parameters.map((id) => ownCell(session, `optim.${kind}`, id))
-    for (const { tracked } of cells) {
-      if (!tracked.isLeaf || !tracked.requiresGrad) {
-        throw sottoError('ERR_NOT_LEAF', `optim.${kind}: every parameter must be a leaf that requires a gradient`)
-      }
-    }
-    session.host.store.add(out, {
-      kind: 'optimizer',
-      type: kind,
-      config: completeConfig(kind, config),
-      step: 0,
-      parameters: cells,
-      slots: new Map(),
-      owner: session.name,
-      session,
-    })
-  },
-
-  configure(session, { id, config }) {
-    const optimizer = ownOptimizer(session, 'configure', id)
-    optimizer.config = completeConfig(optimizer.type, { ...optimizer.config, ...config })
-  },
-
-  step(session, { id }) {
-    const optimizer = ownOptimizer(session, 'step', id)
-    const ready = optimizer.parameters.filter(({ tracked }) => tracked.grad !== null)
-    if (ready.length === 0) return
-    optimizer.step++
-    for (const cell of ready) update(optimizer, cell)
-  },
 }
 
-function ownOptimizer(session: HostSession, operation: string, id: ObjectId): StoredOptimizer {
-  const optimizer = session.host.store.optimizer(id)
-  if (optimizer.owner !== session.name) {
-    recordRefused(session, operation, modelSpec(optimizer.parameters))
-    throw sottoError('ERR_PERMISSION', `the optimizer belongs to ${optimizer.owner}`)
-  }
-  return optimizer
-}
-
-/** One step of one parameter. */
-function update(optimizer: StoredOptimizer, cell: TensorCell): void {
-  const { tracked } = cell
-  const { type, config, step } = optimizer
-  const rule = optimizerRules[type]
-  const before = optimizer.slots.get(cell)
-  const made = tf.tidy(() => {
-    const slots =
-      before ??
-      Object.fromEntries(
-        Object.entries(rule.slots(config)).map(([name, first]) => [
-          name,
-          tf.fill(tracked.tensor.shape, first, 'float32'),
-        ]),
-      )
-    const next = rule.update({ value: tracked.tensor, gradient: tracked.grad!, step }, slots, config)
-    return { value: next.value, slots: { ...next.slots } }
-  })
-  for (const slot of Object.values(made.slots)) tf.keep(slot)
-  for (const slot of Object.values(before ?? {})) slot.dispose()
-  optimizer.slots.set(cell, made.slots)
-  if (tracked.tensor instanceof tf.Variable) {
-    tracked.tensor.assign(made.value)
-    made.value.dispose()
-  } else {
-    const old = tracked.tensor
-    tracked.tensor = tf.keep(made.value)
-    old.dispose()
-  }
-  cell.access = combine(cell.access, cell.gradAccess)
-}
-
-/** All values of some weights as one tensor, for the ledger. */
-const modelSpec = (weights: readonly TensorCell[]): Spec => ({
-  shape: [weights.reduce((sum, { tracked }) => sum + sizeOf(tracked.tensor.shape), 0)],
-  dtype: 'float32',
-})
+/** All weights of a model as one value, for the ledger. */
+export const specOfModel = ({ weights }: StoredModel): Spec => asOne(weights.map(({ tracked }) => tracked.tensor))
 
 /** What a model that travels is in the ledger: its weights as one value, and the state of optimizers as another. */
 function partsOf(operation: string, { weights, optimizers }: ModelWire): { operation: string; spec: Spec }[] {
-  const specOfAll = (values: readonly Spec[]): Spec => ({
-    shape: [values.reduce((sum, { shape }) => sum + sizeOf(shape), 0)],
-    dtype: 'float32',
-  })
-  const spec = specOfAll(weights.map(({ value }) => value))
-  const state = specOfAll(optimizers.flatMap(({ slots }) => slots.map(({ value }) => value)))
+  const spec = asOne(weights.map(({ value }) => value))
+  const state = asOne(optimizers.flatMap(({ slots }) => slots.map(({ value }) => value)))
   const parts = [{ operation, spec }]
   if (state.shape[0]! > 0) parts.push({ operation: `${operation}: optimizer state`, spec: state })
   return parts
@@ -228,7 +125,7 @@ export interface ModelOptions {
   /** Ids under which the optimizers that came along are kept. */
   readonly optimizers: readonly ObjectId[]
   /** How it came, for the ledger; null for a copy made here. */
-  readonly came: { readonly operation: string; readonly from: string; readonly why: string } | null
+  readonly came: (Coming & { readonly operation: string }) | null
 }
 
 /** Builds and keeps a model, and the optimizers that came along with it. */
@@ -237,12 +134,10 @@ export function storeModel(session: HostSession, out: ObjectId, wire: ModelWire,
   const { labels, access, optimizers, came } = options
   if (came !== null) {
     for (const { operation, spec } of partsOf(came.operation, wire)) {
-      recordCame(session, operation, spec, { from: came.from, tags: labels.tags, why: came.why })
+      recordCame(session, operation, spec, { ...came, tags: labels.tags })
     }
   }
-  const ids = new Set([out, ...optimizers])
-  if (ids.size <= optimizers.length) throw sottoError('ERR_ID_TAKEN', 'two objects were given one id')
-  for (const id of ids) if (store.has(id)) throw sottoError('ERR_ID_TAKEN', 'the id is taken', { id })
+  checkNew(session, [out, ...optimizers])
   checkRoom(
     session,
     'send',
@@ -273,7 +168,7 @@ export function storeModel(session: HostSession, out: ObjectId, wire: ModelWire,
   const stored: StoredModel = { kind: 'model', model, type, topology, weights, labels, owner, session }
   const restored: StoredOptimizer[] = []
   try {
-    for (const state of wire.optimizers) restored.push(restoreOptimizer(session, stored, state))
+    for (const state of wire.optimizers) restored.push(optimizerFromWire(session, weights, state))
   } catch (error) {
     for (const { slots } of restored) disposeSlots(slots)
     model.dispose()
@@ -299,108 +194,29 @@ function build(wire: ModelWire): tf.LayersModel {
   }
 }
 
-function restoreOptimizer(session: HostSession, model: StoredModel, state: OptimizerWire): StoredOptimizer {
-  const cellAt = (index: number): TensorCell => {
-    const cell = model.weights[index]
-    if (cell === undefined)
-      throw sottoError('ERR_PROTOCOL', 'the state of an optimizer names a parameter that is not there')
-    return cell
-  }
-  const config = completeConfig(state.kind, state.config)
-  const parameters = state.parameters.map(cellAt)
-  const known = Object.keys(optimizerRules[state.kind].slots(config))
-  const sent = new Map<TensorCell, Record<string, TensorWire>>()
-  for (const { parameter, name, value } of state.slots) {
-    const cell = cellAt(parameter)
-    const fits = known.includes(name) && sameShape(value.shape, cell.tracked.tensor.shape) && value.dtype === 'float32'
-    if (!fits) throw sottoError('ERR_PROTOCOL', 'the state of an optimizer does not fit its parameters')
-    sent.set(cell, { ...sent.get(cell), [name]: value })
-  }
-  // Everything is checked before a tensor is made of it.
-  const slots = new Map<TensorCell, Record<string, tf.Tensor>>()
-  for (const values of sent.values()) {
-    if (Object.keys(values).length !== known.length) {
-      throw sottoError('ERR_PROTOCOL', 'the state of an optimizer is incomplete')
-    }
-  }
-  for (const [cell, values] of sent) {
-    const kept = Object.entries(values).map(([name, value]) => [name, tf.keep(fromWire(value))])
-    slots.set(cell, Object.fromEntries(kept) as Record<string, tf.Tensor>)
-  }
-  return {
-    kind: 'optimizer',
-    type: state.kind,
-    config,
-    step: state.step,
-    parameters,
-    slots,
-    owner: session.name,
-    session,
-  }
-}
-
-function disposeSlots(slots: StoredOptimizer['slots']): void {
-  for (const kept of slots.values()) for (const tensor of Object.values(kept)) tensor.dispose()
-}
-
-/** A model as it travels, with the state of optimizers over it. */
-function wireOf({ type, topology, weights }: StoredModel, optimizers: readonly StoredOptimizer[]): ModelWire {
+/** A model as it is kept, written as it travels, with the state of optimizers over it. */
+function storedToWire({ type, topology, weights }: StoredModel, optimizers: readonly StoredOptimizer[]): ModelWire {
   return {
     type,
     topology,
     weights: weights.map(({ name, tracked, trainable }) => ({ name, value: toWire(tracked.tensor), trainable })),
-    optimizers: optimizers.map(({ type: kind, config, step, parameters, slots }) => {
-      const indexOf = (cell: TensorCell): number => {
-        const index = (weights as readonly TensorCell[]).indexOf(cell)
-        if (index < 0)
-          throw sottoError('ERR_WRONG_KIND', 'an optimizer has parameters outside the model it was to go with')
-        return index
-      }
-      return {
-        kind,
-        config,
-        step,
-        parameters: parameters.map(indexOf),
-        slots: [...slots].flatMap(([cell, kept]) =>
-          Object.entries(kept).map(([name, tensor]) => ({ parameter: indexOf(cell), name, value: toWire(tensor) })),
-        ),
-      }
-    }),
+    optimizers: optimizers.map((optimizer) => optimizerToWire(optimizer, weights)),
   }
 }
 
-/** Checks that a model may go to a peer, writes it down and packs it. */
-export function modelDeposit(
+/** Packs a model that leaves, with the state of the optimizers named, and writes it down. */
+export function packModel(
   session: HostSession,
+  operation: string,
   stored: StoredModel,
-  to: string,
-  optimizers: readonly ObjectId[],
-): Deposit {
-  const access = modelAccess(stored)
-  const { tags } = stored.labels
-  const action = 'move model'
-  if (!session.mayMoveTo(access, to)) refuse(session, action, modelSpec(stored.weights), { to, access, tags })
-  linkTo(session, to)
-  const value = wireOf(
+  { optimizers, ...details }: { to?: string; access: Access; optimizers: readonly ObjectId[] },
+): ModelWire {
+  const wire = storedToWire(
     stored,
-    optimizers.map((id) => ownOptimizer(session, action, id)),
+    optimizers.map((id) => ownOptimizer(session, operation, id)),
   )
-  for (const { operation, spec } of partsOf(action, value)) {
-    recordLeft(session, operation, spec, { to, tags, why: why(session, access) })
+  for (const part of partsOf(operation, wire)) {
+    recordLeft(session, part.operation, part.spec, { ...details, tags: stored.labels.tags })
   }
-  return { kind: 'model', value, labels: stored.labels, access: plainAccess(access) }
-}
-
-/** Hands something to a peer that was introduced. */
-export function deliver(session: HostSession, to: string, key: string, content: Deposit): void {
-  linkTo(session, to).tell('deposit', { key, content })
-}
-
-/** The link to a peer that was introduced. */
-export function linkTo(session: HostSession, to: string): Session {
-  const address = session.peers.get(to)
-  if (address === undefined) {
-    throw sottoError('ERR_UNKNOWN_PEER', `${session.host.id} was not introduced to ${to}; addWorkers([…]) does it`)
-  }
-  return session.host.peer(to, address)
+  return wire
 }

@@ -1,0 +1,111 @@
+/**
+ * Who is told what. What leaves this worker in clear, comes to be known on it, or is asked for and refused is written
+ * into the ledger through this file alone, in the same words wherever it happens.
+ */
+import { sottoError } from '../../errors.ts'
+import { byteSizeOf, type Shape, type Spec, sizeOf } from '../../tensor/shape.ts'
+import type { HostSession } from '../host.ts'
+import type { LedgerEvent } from '../ledger.ts'
+import { type Access, maySee, PUBLIC, refused } from '../permissions.ts'
+import { OperationFailed, Poison } from '../store.ts'
+
+/** Adds an event to the ledger; an end that is not named is this worker. */
+function write(
+  session: HostSession,
+  event: LedgerEvent,
+  operation: string,
+  spec: Spec,
+  details: { from?: string; to?: string; tags: readonly string[]; why: string },
+): void {
+  const { id, ledger } = session.host
+  const { shape, dtype } = spec
+  const bytes = event === 'refused' ? 0 : byteSizeOf(spec)
+  ledger.record({ event, operation, shape, dtype, from: id, to: id, ...details, bytes })
+}
+
+const askedBy = (session: HostSession, access: Access): string =>
+  `asked by ${session.name}${access.length > 0 ? `, allowed by ${access.map(({ owner }) => owner).join(', ')}` : ''}`
+
+/** Writes down that a value went to somebody: to who asked, unless it was to go to a peer. */
+export function recordLeft(
+  session: HostSession,
+  operation: string,
+  spec: Spec,
+  { to = session.name, access, tags = [] }: { to?: string; access: Access; tags?: readonly string[] },
+): void {
+  write(session, 'left', operation, spec, { to, tags, why: askedBy(session, access) })
+}
+
+/** How a value came to be known here. */
+export interface Coming {
+  /** The peer or identity that it came from; unless given, the identity of the session. */
+  readonly from?: string
+  /** What the session's identity did that it came. */
+  readonly how: 'sent' | 'moved' | 'backward'
+  readonly tags?: readonly string[]
+}
+
+/** Writes down that a value came to be known here. */
+export function recordCame(
+  session: HostSession,
+  operation: string,
+  spec: Spec,
+  { from = session.name, how, tags = [] }: Coming,
+): void {
+  write(session, 'came', operation, spec, { from, tags, why: `${how} by ${session.name}` })
+}
+
+/** Writes down that a value was asked for, or to be changed, and that nothing came of it. */
+function recordRefused(
+  session: HostSession,
+  operation: string,
+  spec: Spec,
+  { to = session.name, tags = [] }: { to?: string; tags?: readonly string[] },
+): void {
+  write(session, 'refused', operation, spec, { to, tags, why: askedBy(session, PUBLIC) })
+}
+
+/** Refuses to give a value, and writes the attempt down. */
+export function refuse(
+  session: HostSession,
+  operation: string,
+  spec: Spec,
+  { access, ...details }: { to?: string; access: Access; tags?: readonly string[] },
+): never {
+  recordRefused(session, operation, spec, details)
+  throw refused(operation, session.name, access)
+}
+
+/** Refuses to change, or to build on, what another identity made, and writes the attempt down. */
+export function refuseChange(session: HostSession, operation: string, spec: Spec, message: string): never {
+  recordRefused(session, operation, spec, {})
+  throw sottoError('ERR_PERMISSION', message)
+}
+
+/** What is asked for when not even its shape may be told. */
+const UNTOLD: Spec = { shape: [], dtype: 'float32' }
+
+/** What stands in a value's way to those who may not see it: not even that it failed is told. */
+export function seeFailure<T>(session: HostSession, operation: string, action: () => T): T {
+  try {
+    return action()
+  } catch (error) {
+    if (error instanceof Poison && !maySee(error.access, session.name)) {
+      refuse(session, operation, UNTOLD, { access: error.access })
+    }
+    throw error
+  }
+}
+
+/** A failure as it is kept or passed on, with who may be told of it. */
+export function poisonOf(session: HostSession, thrown: unknown): Poison {
+  if (thrown instanceof Poison) return thrown
+  const access = thrown instanceof OperationFailed ? thrown.access : PUBLIC
+  return new Poison({ error: session.wireOf(thrown), access })
+}
+
+/** The values of several tensors as one: what a model, or the state of an optimizer, is in the ledger. */
+export const asOne = (tensors: readonly { readonly shape: Shape }[]): Spec => ({
+  shape: [tensors.reduce((sum, { shape }) => sum + sizeOf(shape), 0)],
+  dtype: 'float32',
+})
