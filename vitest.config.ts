@@ -1,12 +1,21 @@
-import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
 
 const source = fileURLToPath(new URL('./src/index.ts', import.meta.url))
-const tfjsNode = existsSync(new URL('./node_modules/@tensorflow/tfjs-node/package.json', import.meta.url))
+
+/** Whether the native backend is installed, binary and all. */
+function hasTfjsNode(): boolean {
+  try {
+    createRequire(import.meta.url)('@tensorflow/tfjs-node')
+    return true
+  } catch {
+    return false
+  }
+}
 
 /** Suites that compute run once on every backend there is; the others once. */
-const backends = ['wasm', 'cpu', ...(tfjsNode ? ['tensorflow'] : [])]
+const backends = ['wasm', 'cpu', ...(hasTfjsNode() ? ['tensorflow'] : [])]
 const computing = ['test/tensor/**/*.test.ts', 'test/worker/**/*.test.ts', 'test/conformance/**/*.test.ts']
 
 /** Garbage is collected on demand where a test counts what is left. */
