@@ -19,6 +19,7 @@ export type Answer = { readonly value: unknown } | { readonly error: ErrorWire }
 
 /** A session that sends whatever it is told to, frame by frame or byte by byte, and keeps every answer. */
 export class RawSession implements Transport {
+  readonly isSynchronous = false
   readonly traffic = { framesIn: 0, framesOut: 0, bytesIn: 0, bytesOut: 0 }
   readonly answers: Frame[] = []
   seq = 0

@@ -71,10 +71,11 @@ export function checkFree(session: HostSession, id: ObjectId): void {
   if (session.host.store.has(id)) throw sottoError('ERR_ID_TAKEN', 'the id chosen for a result is taken', { id })
 }
 
-/** Refuses the ids of several results unless each of them is free, and no two are the same. */
-export function checkNew(session: HostSession, ids: readonly ObjectId[]): void {
-  if (new Set(ids).size !== ids.length) throw sottoError('ERR_ID_TAKEN', 'two results were given one id')
-  for (const id of ids) checkFree(session, id)
+/** Refuses the ids of several results unless each of them is free, and no two are the same. A null names nothing. */
+export function checkNew(session: HostSession, ids: readonly (ObjectId | null)[]): void {
+  const given = ids.filter((id) => id !== null)
+  if (new Set(given).size !== given.length) throw sottoError('ERR_ID_TAKEN', 'two results were given one id')
+  for (const id of given) checkFree(session, id)
 }
 
 /** Refuses results that the worker has no room for, before anything is computed. */

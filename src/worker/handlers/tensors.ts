@@ -11,7 +11,7 @@ import { accessOf, maySee } from '../permissions.ts'
 import { gradientOf, Poison } from '../store.ts'
 import {
   accessOfAll,
-  checkFree,
+  checkNew,
   checkRoom,
   compute,
   failureOf,
@@ -28,7 +28,7 @@ export const tensorHandlers: HandlersOf<
 > = {
   put(session, { out, value, labels, privacy, requiresGrad, edge }) {
     checkRoom(session, 'send', [value])
-    for (const id of [out, edge]) if (id !== null) checkFree(session, id)
+    checkNew(session, [out, edge])
     const access = accessOf(privacy, session.name)
     const tracked = new Tracked(tf.keep(fromWire(value)), { requiresGrad: requiresGrad && value.dtype === 'float32' })
     storeTensor(session, out, tracked, { access, labels })

@@ -10,7 +10,7 @@ import { type Access, accessFrom } from '../permissions.ts'
 import type { Deposit, ErrorWire } from '../protocol.ts'
 import type { Session } from '../session.ts'
 import { modelAccess, NO_LABELS, Poison, type StoredModel } from '../store.ts'
-import { checkFree, checkRoom, storeTensor } from './compute.ts'
+import { checkFree, checkNew, checkRoom, storeTensor } from './compute.ts'
 import { poisonOf, recordCame, recordLeft, refuse, seeFailure } from './disclosure.ts'
 import { packModel, specOfModel, storeModel } from './models.ts'
 
@@ -51,6 +51,7 @@ export const transferHandlers: HandlersOf<'transfer' | 'receive'> = {
           const { value, labels, failure = null } = deposit
           recordCame(session, 'move', value, { from, how: 'moved', tags: labels.tags })
           checkRoom(session, 'move', [value])
+          checkNew(session, [out, edge])
           const access = accessFrom(deposit.access)
           const tracked = new Tracked(tf.keep(fromWire(value)), { requiresGrad: edge !== null })
           storeTensor(session, out, tracked, { access, labels, failure })

@@ -38,6 +38,7 @@ export function memoryPair(options: MemoryOptions = {}): [Transport, Transport] 
 }
 
 class MemoryTransport implements Transport {
+  readonly isSynchronous: boolean
   readonly traffic: Traffic = { framesIn: 0, framesOut: 0, bytesIn: 0, bytesOut: 0 }
   peer!: MemoryTransport
   readonly #options: MemoryOptions
@@ -55,6 +56,8 @@ class MemoryTransport implements Transport {
   constructor(options: MemoryOptions, seed: number) {
     this.#options = options
     this.#random = new SeededRandom(seed)
+    const { latency = 0, jitter = 0 } = options
+    this.isSynchronous = latency === 0 && jitter === 0
   }
 
   send(frame: Frame): void {
@@ -67,7 +70,7 @@ class MemoryTransport implements Transport {
     this.traffic.framesOut++
     this.traffic.bytesOut += bytes
     if (outcome === 'drop') return this.#lose()
-    if (latency === 0 && jitter === 0) return this.peer.#arrive(content, bytes)
+    if (this.isSynchronous) return this.peer.#arrive(content, bytes)
     const earliest = performance.now() + latency + jitter * this.#random.float()
     const at = Math.max(earliest, this.#underWay.at(-1)?.at ?? 0)
     this.#underWay.push({ at, content, bytes })

@@ -18,4 +18,6 @@ export interface Transport {
   onFrame(listener: (frame: Frame | Error) => void): void
   onClose(listener: (reason: Error | undefined) => void): void
   readonly traffic: Readonly<Traffic>
+  /** Whether a frame has been handled at the other end when `send` returns. */
+  readonly isSynchronous: boolean
 }
