@@ -9,7 +9,8 @@ import { type DType, dtypes, type Padding, type PairOf } from './shape.ts'
 const LONGEST_LIST = 65_536
 
 function wrongType(op: string, name: string, expected: string, value: unknown): Error {
-  const got = value === null ? 'null' : Array.isArray(value) ? 'an array' : typeof value
+  const got =
+    value === null ? 'null' : Array.isArray(value) ? 'an array' : typeof value === 'number' ? `${value}` : typeof value
   return sottoError('ERR_ARGUMENT_TYPE', `${op}: "${name}" expected ${expected}, got ${got}`, { op, argument: name })
 }
 

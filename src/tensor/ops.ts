@@ -31,12 +31,18 @@ import {
   concatShape,
   convShape,
   type DType,
+  dilatedPadding,
   dotShape,
+  MOST_PARTS,
   matMulShape,
+  normalizeAxes,
   normalizeAxis,
+  notEmpty,
   numeric,
   type PairOf,
+  paddingFor,
   poolShape,
+  ranked,
   reducedShape,
   reshapedShape,
   type Shape,
@@ -96,6 +102,46 @@ const number = (x: Value): tf.Tensor => {
   return t.dtype === 'bool' ? tf.cast(t, 'int32') : t
 }
 
+/** For kernels of the wasm backend that write four bytes for each bool, past the end of their tensor. */
+const viaIntegers = (x: tf.Tensor, f: Unary): tf.Tensor =>
+  x.dtype === 'bool' ? tf.cast(f(tf.cast(x, 'int32')), 'bool') : f(x)
+
+const integer = (value: number) => tf.scalar(value, 'int32')
+const negative = (x: tf.Tensor) => tf.sub(integer(0), x)
+
+/** The sum of a gradient over what broadcasting repeated, in the shape that was broadcast. */
+function unbroadcast(dy: tf.Tensor, shape: number[]): tf.Tensor {
+  const more = dy.rank - shape.length
+  const axes = dy.shape.flatMap((d, i) => (i < more || shape[i - more] !== d ? [i] : []))
+  return tf.reshape(axes.length === 0 ? dy : tf.sum(dy, axes), shape)
+}
+
+/** As tf.broadcastTo, whose gradient (that of Tile) ends at rank 4 and takes a kernel or two per repetition. */
+function spread(x: tf.Tensor, shape: Shape): tf.Tensor {
+  if (sameShape(x.shape, shape)) return x
+  return tf.customGrad((t: tf.Tensor | tf.GradSaveFunc) => ({
+    value: sizeOf(shape) === 0 ? tf.zeros([...shape], x.dtype) : tf.broadcastTo(t as tf.Tensor, [...shape]),
+    gradFunc: (dy: tf.Tensor) => unbroadcast(dy, x.shape),
+  }))(x)
+}
+
+/** For kernels whose gradient in tfjs 4.22 forgets that an operand was broadcast. */
+const alike =
+  (f: Binary): Binary =>
+  (a, b) => {
+    if (sameShape(a.shape, b.shape)) return f(a, b)
+    const shape = tf.broadcast_util.assertAndGetBroadcastShape(a.shape, b.shape)
+    return f(spread(a, shape), spread(b, shape))
+  }
+
+/** For the other kernels: in the gradient, tfjs does not see that an axis of length 1 was broadcast to one of length 0. */
+const broadcasting =
+  (f: Binary): Binary =>
+  (a, b) =>
+    a.size === 0 || b.size === 0 ? alike(f)(a, b) : f(a, b)
+
+const squareOf = (x: tf.Tensor) => (x.dtype === 'int32' ? tf.mul(x, x) : tf.square(x))
+
 /** x ↦ f(x), elementwise, computed and given in float32. */
 const real = (f: Unary, differentiable = true) =>
   op({
@@ -107,18 +153,17 @@ const real = (f: Unary, differentiable = true) =>
     run: ([x]) => f(float(x!)),
   })
 
-/** x ↦ f(x), elementwise; int32 stays int32. */
-const counting = (f: Unary, linearity: Linearity = 'nonlinear', differentiable = true) =>
+/** x ↦ f(x), elementwise; on int32 another function, exact for every int32, as several wasm kernels know float32 only. */
+const counting = (f: Unary, onIntegers: Unary, linearity: Linearity = 'nonlinear', differentiable = true) =>
   op({
     inputs: ['x'],
     linearity,
     differentiable,
     attrs: none,
     spec: ([x]) => ({ shape: x!.shape, dtype: numeric(x!.dtype) }),
-    // Several wasm kernels know float32 only, and int32 goes through it: exact up to 2^24.
     run: ([x]) => {
       const t = number(x!)
-      return t.dtype === 'int32' ? tf.cast(f(tf.cast(t, 'float32')), 'int32') : f(t)
+      return t.dtype === 'int32' ? onIntegers(t) : f(t)
     },
   })
 
@@ -132,7 +177,7 @@ const arithmetic = (name: string, f: Binary, linearity: Linearity) =>
       shape: broadcastShapes(name, a!.shape, b!.shape),
       dtype: numeric(widest(a!.dtype, b!.dtype)),
     }),
-    run: ([a, b]) => f(number(a!), number(b!)),
+    run: ([a, b]) => broadcasting(f)(number(a!), number(b!)),
   })
 
 /** Elementwise comparison with broadcasting; gives bool. */
@@ -178,11 +223,14 @@ const reduction = (
     linearity = 'nonlinear',
     dtype = numeric,
     differentiable = true,
+    ofNothing = false,
     only,
   }: {
     linearity?: Linearity
     dtype?: (dtype: DType) => DType
     differentiable?: boolean
+    /** Whether it has a value over no elements at all. */
+    ofNothing?: boolean
     only?: (name: string, spec: Spec) => void
   } = {},
 ) =>
@@ -196,9 +244,14 @@ const reduction = (
     }),
     spec: ([x], { axis, keepDims }): Spec => {
       only?.(name, x!)
+      if (!ofNothing) notEmpty(name, x!.shape)
       return { shape: reducedShape(name, x!.shape, axis, keepDims), dtype: dtype(x!.dtype) }
     },
-    run: ([x], { axis, keepDims }) => f(only ? tensor(x!) : number(x!), axis, keepDims),
+    run: ([x], { axis, keepDims }) => {
+      const t = only ? tensor(x!) : number(x!)
+      // Counted from the front and in order: the gradient of Prod understands no other.
+      return f(t, axis && normalizeAxes(name, axis, t.rank).sort((a, b) => a - b), keepDims)
+    },
   })
 
 /** The index of the largest or smallest element along one axis. */
@@ -208,7 +261,10 @@ const indexOf = (name: string, f: (x: tf.Tensor, axis: number) => tf.Tensor) =>
     linearity: 'nonlinear',
     differentiable: false,
     attrs: (axis: number = 0) => ({ axis: axisArg(name, axis) }),
-    spec: ([x], { axis }): Spec => ({ shape: reducedShape(name, x!.shape, axis, false), dtype: 'int32' }),
+    spec: ([x], { axis }): Spec => {
+      notEmpty(name, x!.shape)
+      return { shape: reducedShape(name, x!.shape, axis, false), dtype: 'int32' }
+    },
     run: ([x], { axis }) => f(number(x!), axis),
   })
 
@@ -244,10 +300,10 @@ export type Reduction = (typeof reductions)[number]
 
 const reduceLoss = (losses: tf.Tensor, reduction: Reduction): tf.Tensor =>
   reduction === 'mean' ? tf.mean(losses) : reduction === 'sum' ? tf.sum(losses) : losses
-const lossSpec = (shape: Shape, reduction: Reduction): Spec => ({
-  shape: reduction === 'none' ? shape : [],
-  dtype: 'float32',
-})
+function lossSpec(name: string, shape: Shape, reduction: Reduction): Spec {
+  if (reduction === 'mean') notEmpty(name, shape)
+  return { shape: reduction === 'none' ? shape : [], dtype: 'float32' }
+}
 
 /** A loss taken element by element between predictions and labels of one shape, then reduced. */
 const elementLoss = (name: string, f: (predictions: tf.Tensor, labels: tf.Tensor) => tf.Tensor) =>
@@ -259,7 +315,7 @@ const elementLoss = (name: string, f: (predictions: tf.Tensor, labels: tf.Tensor
       if (!sameShape(p!.shape, y!.shape)) {
         throw shapeError(name, `predictions ${showShape(p!.shape)} and labels ${showShape(y!.shape)} differ in shape`)
       }
-      return lossSpec(p!.shape, reduction)
+      return lossSpec(name, p!.shape, reduction)
     },
     run: ([p, y], { reduction }) => reduceLoss(f(float(p!), float(y!)), reduction),
   })
@@ -272,7 +328,9 @@ const classLoss = (name: string, logProbabilities: Unary) =>
     attrs: (reduction: Reduction = 'mean') => ({ reduction: oneOfArg(name, 'reduction', reduction, reductions) }),
     spec: ([scores, labels], { reduction }): Spec => {
       const { shape } = scores!
-      if (shape.length !== 2) throw shapeError(name, `scores must be [n, classes], got ${showShape(shape)}`, shape)
+      if (shape.length !== 2 || shape[1] === 0) {
+        throw shapeError(name, `scores must be [n, classes], got ${showShape(shape)}`, shape)
+      }
       const classNumbers = sameShape(labels!.shape, shape.slice(0, 1))
       if (!classNumbers && !sameShape(labels!.shape, shape)) {
         throw shapeError(
@@ -282,13 +340,15 @@ const classLoss = (name: string, logProbabilities: Unary) =>
           labels!.shape,
         )
       }
-      return lossSpec(shape.slice(0, 1), reduction)
+      return lossSpec(name, shape.slice(0, 1), reduction)
     },
     run: ([scores, labels], { reduction }) => {
-      const x = float(scores!)
+      const x = logProbabilities(float(scores!))
       const y = tensor(labels!)
-      const oneHot = y.rank === 2 ? float(y) : float(tf.oneHot(tf.cast(y, 'int32') as tf.Tensor1D, x.shape[1]!))
-      return reduceLoss(tf.neg(tf.sum(tf.mul(oneHot, logProbabilities(x)), 1)), reduction)
+      // With class numbers the other classes are left out rather than multiplied by 0: log 0 times 0 would be NaN.
+      const chosen =
+        y.rank === 2 ? tf.mul(float(y), x) : tf.where(isIndex(tf.cast(y, 'int32'), x.shape[1]!), x, tf.zerosLike(x))
+      return reduceLoss(tf.neg(tf.sum(chosen, 1)), reduction)
     },
   })
 
@@ -302,7 +362,28 @@ const pool = (name: 'maxPool' | 'avgPool') =>
       pad: paddingArg(name, pad),
     }),
     spec: ([x], a): Spec => ({ shape: poolShape(name, x!.shape, a), dtype: 'float32' }),
-    run: ([x], a) => tf[name](float(x!) as tf.Tensor4D, [...a.filterSize], [...a.strides], a.pad),
+    run: ([x], { filterSize, strides, pad }) => {
+      const images = float(x!) as tf.Tensor4D
+      if (name === 'maxPool') return tf.maxPool(images, filterSize, strides, paddingFor(pad))
+      const { padInfo } = tf.backend_util.computePool2DInfo(images.shape, filterSize, strides, 1, paddingFor(pad))
+      const { top, bottom, left, right } = padInfo
+      if (top + bottom + left + right === 0) return tf.avgPool(images, filterSize, strides, 'valid')
+      // The mean is over the pixels of the image; the gradient in tfjs 4.22 takes the padding for some of them.
+      const mean = (t: tf.Tensor4D) =>
+        tf.avgPool(
+          tf.pad(t, [
+            [0, 0],
+            [top, bottom],
+            [left, right],
+            [0, 0],
+          ]),
+          filterSize,
+          strides,
+          'valid',
+        )
+      const [, height, width] = images.shape
+      return tf.div(mean(images), mean(tf.ones([1, height, width, 1])))
+    },
   })
 
 const convolution = (name: 'conv2d' | 'depthwiseConv2d') =>
@@ -330,8 +411,22 @@ const convolution = (name: 'conv2d' | 'depthwiseConv2d') =>
       shape: convShape(name, x!.shape, filter!.shape, a, name === 'depthwiseConv2d'),
       dtype: 'float32',
     }),
-    run: ([x, filter], { strides, pad, dilations }) =>
-      tf[name](float(x!) as tf.Tensor4D, float(filter!) as tf.Tensor4D, [...strides], pad, 'NHWC', [...dilations]),
+    run: ([x, filter], { strides, pad, dilations }) => {
+      const images = float(x!) as tf.Tensor4D
+      const taps = float(filter!) as tf.Tensor4D
+      if (dilations[0] === 1 && dilations[1] === 1) return tf[name](images, taps, [...strides], paddingFor(pad))
+      // tfjs has no gradient for dilated convolutions. One dilated by d is a plain one on each of the d² images that
+      // take every d-th pixel; that is how it is computed here.
+      const { before, after } = dilatedPadding(images.shape, taps.shape, pad, dilations)
+      const rest = before.map((edge, i) => {
+        const length = edge + images.shape[i + 1]! + after[i]!
+        return Math.ceil(length / dilations[i]!) * dilations[i]! - length
+      })
+      const margins = before.map((edge, i) => [edge, after[i]! + rest[i]!])
+      const blocks = tf.spaceToBatchND(images, [...dilations], margins) as tf.Tensor4D
+      const crops = rest.map((length) => [0, length])
+      return tf.batchToSpaceND(tf[name](blocks, taps, 1, 'valid'), [...dilations], crops)
+    },
   })
 
 const GELU_SCALE = Math.SQRT1_2
@@ -348,17 +443,25 @@ export const ops = {
   /** a / b; of two int32 the quotient rounded down, as in tfjs. */
   div: arithmetic('div', tf.div, 'nonlinear'),
   /** The quotient rounded down. */
-  floorDiv: { ...arithmetic('floorDiv', tf.floorDiv, 'nonlinear'), differentiable: false },
+  floorDiv: {
+    ...arithmetic(
+      'floorDiv',
+      // Of floats, the cpu backend would give int32.
+      (a, b) => (a.dtype === 'int32' && b.dtype === 'int32' ? tf.floorDiv(a, b) : tf.floor(tf.div(float(a), float(b)))),
+      'nonlinear',
+    ),
+    differentiable: false,
+  },
   /** The remainder with the sign of b. */
   mod: arithmetic('mod', tf.mod, 'nonlinear'),
   /** a to the power b. */
   pow: arithmetic('pow', tf.pow, 'nonlinear'),
   /** The larger of a and b. */
-  maximum: arithmetic('maximum', tf.maximum, 'nonlinear'),
+  maximum: arithmetic('maximum', alike(tf.maximum), 'nonlinear'),
   /** The smaller of a and b. */
-  minimum: arithmetic('minimum', tf.minimum, 'nonlinear'),
+  minimum: arithmetic('minimum', alike(tf.minimum), 'nonlinear'),
   /** (a − b)². */
-  squaredDifference: arithmetic('squaredDifference', tf.squaredDifference, 'bilinear'),
+  squaredDifference: arithmetic('squaredDifference', (a, b) => squareOf(tf.sub(a, b)), 'bilinear'),
 
   // Comparison, elementwise with broadcasting; bool.
 
@@ -397,7 +500,15 @@ export const ops = {
       shape: matMulShape('matMul', a!.shape, b!.shape, transposeA, transposeB),
       dtype: 'float32',
     }),
-    run: ([a, b], { transposeA, transposeB }) => tf.matMul(float(a!), float(b!), transposeA, transposeB),
+    run: ([a, b], { transposeA, transposeB }) => {
+      const [x, y] = [float(a!), float(b!)]
+      const [batchX, batchY] = [x.shape.slice(0, -2), y.shape.slice(0, -2)]
+      if (sameShape(batchX, batchY)) return tf.matMul(x, y, transposeA, transposeB)
+      // tfjs 4.22 would take the batches in the wrong order, and forget in the gradient that it repeated them.
+      const batch = tf.broadcast_util.assertAndGetBroadcastShape(batchX, batchY)
+      const whole = (t: tf.Tensor) => spread(t, [...batch, ...t.shape.slice(-2)])
+      return tf.matMul(whole(x), whole(y), transposeA, transposeB)
+    },
   }),
   /** Product of vectors and matrices: over the last axis of a and the first of b. */
   dot: op({
@@ -452,7 +563,7 @@ export const ops = {
     (axis: number = 0) => ({ axis: axisArg('expandDims', axis) }),
     (x, { axis }) => {
       const at = normalizeAxis('expandDims', axis, x.length + 1)
-      return [...x.slice(0, at), 1, ...x.slice(at)]
+      return ranked('expandDims', [...x.slice(0, at), 1, ...x.slice(at)])
     },
     (x, _, shape) => tf.reshape(x, shape),
   ),
@@ -460,7 +571,7 @@ export const ops = {
   squeeze: structural(
     (axis?: Axes) => ({ axis: axesArg('squeeze', axis) }),
     (x, { axis }) => {
-      const axes = axis?.map((a) => normalizeAxis('squeeze', a, x.length))
+      const axes = axis && normalizeAxes('squeeze', axis, x.length)
       const wrong = axes?.find((a) => x[a] !== 1)
       if (wrong !== undefined) throw shapeError('squeeze', `axis ${wrong} of ${showShape(x)} is not 1`, x)
       return x.filter((d, i) => (axes === undefined ? d !== 1 : !axes.includes(i)))
@@ -479,12 +590,11 @@ export const ops = {
       }
       return slicedShape(x, begin, size)
     },
-    (x, { begin }, shape) =>
-      tf.slice(
-        x,
-        shape.map((_, i) => begin[i] ?? 0),
-        shape,
-      ),
+    (x, { begin }, shape) => {
+      if (x.rank === 0) return tf.clone(x)
+      const from = shape.map((_, i) => begin[i] ?? 0)
+      return tf.slice(x, from, shape)
+    },
   ),
   /** The slices of an axis that the indices name. */
   gather: op({
@@ -496,10 +606,23 @@ export const ops = {
         throw sottoError('ERR_DTYPE', `gather: indices must be int32, got ${indices!.dtype}`, { op: 'gather' })
       }
       const at = normalizeAxis('gather', axis, x!.shape.length)
-      return { shape: [...x!.shape.slice(0, at), ...indices!.shape, ...x!.shape.slice(at + 1)], dtype: x!.dtype }
+      const shape = [...x!.shape.slice(0, at), ...indices!.shape, ...x!.shape.slice(at + 1)]
+      return { shape: ranked('gather', shape), dtype: x!.dtype }
     },
-    run: ([x, indices], { axis }) =>
-      tf.gather(tensor(x!), tensor(indices!), normalizeAxis('gather', axis, tensor(x!).rank)),
+    run: ([x, indices], { axis }) => {
+      const [t, picks] = [tensor(x!), tensor(indices!)]
+      const at = normalizeAxis('gather', axis, t.rank)
+      const length = t.shape[at]!
+      // Not left to the kernels: their message names the index, which may be somebody's secret.
+      if (picks.dataSync().some((index) => !(index >= 0 && index < length))) {
+        throw sottoError('ERR_ARGUMENT_VALUE', `gather: an index is outside axis ${at} of ${showShape(t.shape)}`, {
+          op: 'gather',
+        })
+      }
+      const shape = [...t.shape.slice(0, at), ...picks.shape, ...t.shape.slice(at + 1)]
+      // Of an empty tensor, the wasm backend gives another shape.
+      return tf.reshape(tf.gather(t, picks, at), shape)
+    },
   }),
   /** Joins tensors along an axis. */
   concat: op({
@@ -528,7 +651,7 @@ export const ops = {
         throw shapeError('stack', `${showShape(shape)} and ${showShape(other.shape)} differ`, shape, other.shape)
       const at = normalizeAxis('stack', axis, shape.length + 1)
       return {
-        shape: [...shape.slice(0, at), inputs.length, ...shape.slice(at)],
+        shape: ranked('stack', [...shape.slice(0, at), inputs.length, ...shape.slice(at)]),
         dtype: inputs.map(({ dtype }) => dtype).reduce(widest),
       }
     },
@@ -544,10 +667,18 @@ export const ops = {
     attrs: (axis: number = 0) => ({ axis: axisArg('unstack', axis) }),
     spec: ([x], { axis }): readonly Spec[] => {
       const at = normalizeAxis('unstack', axis, x!.shape.length)
+      if (x!.shape[at]! > MOST_PARTS) {
+        throw shapeError('unstack', `axis ${at} of ${showShape(x!.shape)} is longer than ${MOST_PARTS}`, x!.shape)
+      }
       const spec = { shape: x!.shape.filter((_, i) => i !== at), dtype: x!.dtype }
       return Array.from({ length: x!.shape[at]! }, () => spec)
     },
-    run: ([x], { axis }) => tf.unstack(tensor(x!), normalizeAxis('unstack', axis, tensor(x!).rank)),
+    run: ([x], { axis }) => {
+      const t = tensor(x!)
+      const at = normalizeAxis('unstack', axis, t.rank)
+      // The gradients of one part alone, of unstack and of split, throw in tfjs 4.22.
+      return t.shape[at] === 1 ? [tf.squeeze(t, [at])] : tf.unstack(t, at)
+    },
   }),
   /** Equal parts of an axis, or parts of the sizes given. */
   split: op({
@@ -567,7 +698,8 @@ export const ops = {
     run: ([x], { parts, axis }) => {
       const t = tensor(x!)
       const at = normalizeAxis('split', axis, t.rank)
-      return tf.split(t, splitSizes(t.shape, parts, at), at)
+      const sizes = splitSizes(t.shape, parts, at)
+      return sizes.length === 1 ? [tf.clone(t)] : tf.split(t, sizes, at)
     },
   }),
   /** Surrounds with a constant: [before, after] for each axis. */
@@ -595,7 +727,8 @@ export const ops = {
       }
       return x.map((d, i) => paddings[i]![0] + d + paddings[i]![1])
     },
-    (x, { paddings, constant }) => (x.rank === 0 ? tf.clone(x) : tf.pad(x, paddings, constant)),
+    (x, { paddings, constant }) =>
+      x.rank === 0 ? tf.clone(x) : tf.pad(x, paddings, x.dtype === 'bool' ? Number(constant !== 0) : constant),
   ),
   /** Repeats each axis so many times. */
   tile: structural(
@@ -606,33 +739,31 @@ export const ops = {
       }
       return x.map((d, i) => d * reps[i]!)
     },
-    (x, { reps }) => (x.rank === 0 ? tf.clone(x) : tf.tile(x, reps)),
+    (x, { reps }) => (x.rank === 0 ? tf.clone(x) : tiled(x, reps)),
   ),
   /** Backwards along the axes given, or along all. */
   reverse: structural(
     (axis?: Axes) => ({ axis: axesArg('reverse', axis) }),
     (x, { axis }) => {
-      for (const a of axis ?? []) normalizeAxis('reverse', a, x.length)
+      normalizeAxes('reverse', axis, x.length)
       return x
     },
-    (x, { axis }) =>
-      x.rank === 0
-        ? tf.clone(x)
-        : tf.reverse(
-            x,
-            axis?.map((a) => normalizeAxis('reverse', a, x.rank)),
-          ),
+    (x, { axis }) => {
+      if (x.rank === 0) return tf.clone(x)
+      return viaIntegers(x, (t) => tf.reverse(t, normalizeAxes('reverse', axis, x.rank)))
+    },
   ),
   /** Repeated to a larger shape by the rules of broadcasting. */
   broadcastTo: structural(
     (shape: readonly number[]) => ({ shape: shapeArg('broadcastTo', 'shape', shape) }),
     (x, { shape }) => {
+      if (shape.some((d) => d < 1)) throw shapeError('broadcastTo', `to ${showShape(shape)}: sizes start at 1`, shape)
       if (!sameShape(broadcastShapes('broadcastTo', x, shape), shape)) {
         throw shapeError('broadcastTo', `${showShape(x)} does not broadcast to ${showShape(shape)}`, x, shape)
       }
-      return shape
+      return ranked('broadcastTo', shape)
     },
-    (x, _, shape) => tf.broadcastTo(x, shape),
+    (x, _, shape) => (sameShape(x.shape, shape) ? tf.clone(x) : spread(x, shape)),
   ),
   /** The same values in another dtype; towards zero to int32. */
   cast: op({
@@ -640,7 +771,11 @@ export const ops = {
     linearity: 'nonlinear',
     attrs: (dtype: DType) => ({ dtype: dtypeArg('cast', dtype) }),
     spec: ([x], { dtype }): Spec => ({ shape: x!.shape, dtype }),
-    run: ([x], { dtype }) => tf.cast(tensor(x!), dtype),
+    // To bool, the wasm backend would keep the low byte.
+    run: ([x], { dtype }) => {
+      const t = tensor(x!)
+      return dtype === 'bool' && t.dtype !== 'bool' ? tf.notEqual(t, tf.scalar(0, t.dtype)) : tf.cast(t, dtype)
+    },
   }),
   /** The same values again. */
   clone: structural(
@@ -652,7 +787,7 @@ export const ops = {
   // Reductions.
 
   /** Sum over axes; bools are counted. */
-  sum: reduction('sum', tf.sum, { linearity: 'linear' }),
+  sum: reduction('sum', tf.sum, { linearity: 'linear', ofNothing: true }),
   /** Arithmetic mean over axes; float32. */
   mean: reduction('mean', (x, axis, keepDims) => tf.mean(float(x), axis, keepDims), {
     linearity: 'linear',
@@ -660,7 +795,7 @@ export const ops = {
   }),
   min: reduction('min', tf.min),
   max: reduction('max', tf.max),
-  prod: reduction('prod', tf.prod),
+  prod: reduction('prod', productOf, { ofNothing: true }),
   /** Variance over axes, of the whole population; float32. */
   variance: reduction('variance', (x, axis, keepDims) => tf.moments(float(x), axis, keepDims).variance, {
     dtype: () => 'float32',
@@ -669,8 +804,8 @@ export const ops = {
   logSumExp: reduction('logSumExp', (x, axis, keepDims) => tf.logSumExp(float(x), axis, keepDims), {
     dtype: () => 'float32',
   }),
-  all: reduction('all', tf.all, { dtype: () => 'bool', differentiable: false, only: onlyBool }),
-  any: reduction('any', tf.any, { dtype: () => 'bool', differentiable: false, only: onlyBool }),
+  all: reduction('all', allOf, { dtype: () => 'bool', differentiable: false, ofNothing: true, only: onlyBool }),
+  any: reduction('any', tf.any, { dtype: () => 'bool', differentiable: false, ofNothing: true, only: onlyBool }),
   argMax: indexOf('argMax', tf.argMax),
   argMin: indexOf('argMin', tf.argMin),
   /** Norm over axes: 1, 2, ∞, −∞, 'euclidean' or 'fro'; float32. */
@@ -692,10 +827,25 @@ export const ops = {
           op: 'norm',
         })
       }
+      notEmpty('norm', x!.shape)
       return { shape: reducedShape('norm', x!.shape, axis, keepDims), dtype: 'float32' }
     },
-    run: ([x], { ord, axis, keepDims }) =>
-      tf.norm(float(x!), ord, axis?.length === 1 ? axis[0] : axis && axis.length > 0 ? axis : undefined, keepDims),
+    // Composed: tf.norm counts matrix axes from the front only, in ascending order only, and knows no 'fro' of vectors.
+    run: ([x], { ord, axis, keepDims }) => {
+      const t = float(x!)
+      const axes = normalizeAxes('norm', axis, t.rank)
+      const matrix = axis?.length === 2
+      const folded = (result: tf.Tensor) => tf.reshape(result, [...reducedShape('norm', t.shape, axis, keepDims)])
+      if (ord === 1 || ord === Infinity || ord === -Infinity) {
+        const magnitudes = tf.abs(t)
+        const [rows, columns] = axes as [number, number]
+        const sums = matrix ? tf.sum(magnitudes, ord === 1 ? rows : columns, true) : magnitudes
+        if (ord === 1) return folded(matrix ? tf.max(sums, columns, true) : tf.sum(sums, axes, true))
+        const over = matrix ? [rows] : axes
+        return folded(ord === Infinity ? tf.max(sums, over, true) : tf.min(sums, over, true))
+      }
+      return folded(tf.sqrt(tf.sum(tf.square(t), axes, true)))
+    },
   }),
   /** Running sum along an axis. */
   cumsum: op({
@@ -712,7 +862,12 @@ export const ops = {
     },
     run: ([x], { axis, exclusive, reverse }) => {
       const t = number(x!)
-      return tf.cumsum(t, normalizeAxis('cumsum', axis, t.rank), exclusive, reverse)
+      const at = normalizeAxis('cumsum', axis, t.rank)
+      // Its gradient in tfjs 4.22 comes out transposed unless the axis is the last.
+      return tf.customGrad((given: tf.Tensor | tf.GradSaveFunc) => ({
+        value: tf.cumsum(given as tf.Tensor, at, exclusive, reverse),
+        gradFunc: (dy: tf.Tensor) => tf.cumsum(dy, at, exclusive, !reverse),
+      }))(t)
     },
   }),
   /** The k largest elements of the last axis, and their indices (int32). */
@@ -761,14 +916,20 @@ export const ops = {
   softplus: real(tf.softplus),
   /** x·Φ(x), with the exact normal distribution function (Hendrycks and Gimpel, arXiv 1606.08415). */
   gelu: real((x) => tf.mul(tf.mul(x, 0.5), tf.add(tf.erf(tf.mul(x, GELU_SCALE)), 1))),
-  relu: counting(tf.relu),
-  abs: counting(tf.abs),
-  neg: counting(tf.neg, 'linear'),
-  sign: counting(tf.sign, 'nonlinear', false),
-  square: counting(tf.square, 'bilinear'),
-  round: counting(tf.round, 'nonlinear', false),
-  floor: counting(tf.floor, 'nonlinear', false),
-  ceil: counting(tf.ceil, 'nonlinear', false),
+  relu: counting(tf.relu, (x) => tf.maximum(x, integer(0))),
+  abs: counting(tf.abs, (x) => tf.maximum(x, negative(x))),
+  neg: counting(tf.neg, negative, 'linear'),
+  sign: counting(
+    tf.sign,
+    (x) => tf.sub(tf.cast(tf.greater(x, integer(0)), 'int32'), tf.cast(tf.less(x, integer(0)), 'int32')),
+    'nonlinear',
+    false,
+  ),
+  square: counting(tf.square, squareOf, 'bilinear'),
+  /** To the nearest integer, halves to the even one. */
+  round: counting(tf.round, tf.clone, 'nonlinear', false),
+  floor: counting(tf.floor, tf.clone, 'nonlinear', false),
+  ceil: counting(tf.ceil, tf.clone, 'nonlinear', false),
   isNaN: { ...real(tf.isNaN, false), spec: ([x]: readonly Spec[]): Spec => ({ shape: x!.shape, dtype: 'bool' }) },
   isFinite: { ...real(tf.isFinite, false), spec: ([x]: readonly Spec[]): Spec => ({ shape: x!.shape, dtype: 'bool' }) },
   /** max(x, αx); α = 0.2 unless given. */
@@ -791,7 +952,8 @@ export const ops = {
       return attrs
     },
     spec: ([x]): Spec => ({ shape: x!.shape, dtype: 'float32' }),
-    run: ([x], { min, max }) => tf.clipByValue(float(x!), min, max),
+    // The wasm kernel makes 0 of NaN; these keep it.
+    run: ([x], { min, max }) => tf.minimum(tf.maximum(float(x!), min), max),
   }),
   /** Elements of the first tensor where the condition (bool) holds, of b elsewhere. */
   where: op({
@@ -805,7 +967,14 @@ export const ops = {
     },
     run: ([a, condition, b]) => {
       const [x, y] = sameDType([a!, b!])
-      return tf.where(tensor(condition!), x!, y!)
+      const holds = tensor(condition!)
+      const shape = [x!, y!, holds].reduce(
+        (sum: number[], t) => tf.broadcast_util.assertAndGetBroadcastShape(sum, t.shape),
+        [],
+      )
+      const choose = (t: tf.Tensor) =>
+        tf.where(spread(holds, shape), spread(t, shape), spread(tf.cast(y!, t.dtype), shape))
+      return viaIntegers(x!, choose)
     },
   }),
   /** Rows of zeros with a one at each index; an index outside gives a row without one. */
@@ -818,9 +987,15 @@ export const ops = {
       onValue: numberArg('oneHot', 'onValue', onValue),
       offValue: numberArg('oneHot', 'offValue', offValue),
     }),
-    spec: ([indices], { depth }): Spec => ({ shape: [...indices!.shape, depth], dtype: 'float32' }),
-    run: ([indices], { depth, onValue, offValue }) =>
-      float(tf.oneHot(tf.cast(tensor(indices!), 'int32'), depth, onValue, offValue)),
+    spec: ([indices], { depth }): Spec => ({
+      shape: ranked('oneHot', [...indices!.shape, depth]),
+      dtype: 'float32',
+    }),
+    // Composed: tf.oneHot takes no depth of 1, and on wasm no values but integers.
+    run: ([indices], { depth, onValue, offValue }) => {
+      const holds = isIndex(tf.cast(tensor(indices!), 'int32'), depth)
+      return tf.where(holds, tf.fill(holds.shape, onValue), tf.fill(holds.shape, offValue))
+    },
   }),
 
   // Neural networks.
@@ -855,9 +1030,10 @@ export const ops = {
     },
     // Composed, so that every rank has it and its gradient on every backend.
     run: ([x, mean, variance, offset, scale], { epsilon }) => {
+      const [add, sub, mul] = [tf.add, tf.sub, tf.mul].map((f) => broadcasting(f as Binary)) as [Binary, Binary, Binary]
       const factor = tf.rsqrt(tf.add(float(variance!), epsilon))
-      const normal = tf.mul(tf.sub(float(x!), float(mean!)), scale == null ? factor : tf.mul(factor, float(scale)))
-      return offset == null ? normal : tf.add(normal, float(offset))
+      const normal = mul(sub(float(x!), float(mean!)), scale == null ? factor : mul(factor, float(scale)))
+      return offset == null ? normal : add(normal, float(offset))
     },
   }),
   /** Zeroes a fraction of the elements and scales up the rest; a seed makes it repeatable. */
@@ -884,7 +1060,7 @@ export const ops = {
   sigmoidCrossEntropy: elementLoss('sigmoidCrossEntropy', (x, y) =>
     tf.add(tf.sub(tf.relu(x), tf.mul(x, y)), tf.log1p(tf.exp(tf.neg(tf.abs(x))))),
   ),
-  meanSquaredError: elementLoss('meanSquaredError', (p, y) => tf.squaredDifference(p, y)),
+  meanSquaredError: elementLoss('meanSquaredError', (p, y) => tf.square(tf.sub(p, y))),
   absoluteDifference: elementLoss('absoluteDifference', (p, y) => tf.abs(tf.sub(p, y))),
   /** ½e² up to δ, then δ|e| − ½δ² (Huber 1964); δ = 1 unless given. */
   huber: op({
@@ -901,7 +1077,7 @@ export const ops = {
           `predictions ${showShape(p!.shape)} and labels ${showShape(y!.shape)} differ in shape`,
         )
       }
-      return lossSpec(p!.shape, reduction)
+      return lossSpec('huber', p!.shape, reduction)
     },
     run: ([p, y], { delta, reduction }) => {
       const error = tf.abs(tf.sub(float(p!), float(y!)))
@@ -918,6 +1094,36 @@ function lastAxis(f: (x: tf.Tensor, axis: number) => tf.Tensor) {
     const swap = x.shape.map((_, i) => (i === axis ? x.rank - 1 : i === x.rank - 1 ? axis : i))
     return tf.transpose(f(tf.transpose(x, swap), x.rank - 1), swap)
   }
+}
+
+/** Over no axes, the gradient of tf.prod reads what nobody wrote. */
+function productOf(x: tf.Tensor, axis?: number[], keepDims?: boolean): tf.Tensor {
+  return axis?.length === 0 ? tf.clone(x) : tf.prod(x, axis, keepDims)
+}
+
+/** All of nothing hold; the cpu backend says otherwise. */
+function allOf(x: tf.Tensor, axis?: number[], keepDims?: boolean): tf.Tensor {
+  return x.size === 0 ? tf.logicalNot(tf.any(x, axis, keepDims)) : tf.all(x, axis, keepDims)
+}
+
+/** [..., depth], true where the index is the position. */
+function isIndex(indices: tf.Tensor, depth: number): tf.Tensor {
+  return tf.equal(tf.expandDims(indices, -1), tf.range(0, depth, 1, 'int32'))
+}
+
+/** As tf.tile, whose gradient ends at rank 4 and takes two kernels per repetition. */
+function tiled(x: tf.Tensor, reps: number[]): tf.Tensor {
+  return tf.customGrad((t: tf.Tensor | tf.GradSaveFunc) => ({
+    value: tf.tile(t as tf.Tensor, reps),
+    gradFunc: (dy: tf.Tensor) =>
+      reps.reduce((sum, times, axis) => {
+        if (times === 1) return sum
+        const shape = sum.shape.map((d, i) => (i === axis ? x.shape[axis]! : d))
+        const inner = sizeOf(shape.slice(axis))
+        const apart = tf.reshape(sum, [sizeOf(shape.slice(0, axis)), times, inner])
+        return tf.reshape(tf.sum(apart, 1), shape)
+      }, dy),
+  }))(x)
 }
 
 function sameDType(inputs: readonly Value[]): tf.Tensor[] {

@@ -31,6 +31,25 @@ export function shapeError(op: string, message: string, ...shapes: Shape[]): Err
   return sottoError('ERR_SHAPE', `${op}: ${message}`, { op, shapes })
 }
 
+/** tfjs has no kernels for tensors of a higher rank. */
+const HIGHEST_RANK = 6
+/** `split` and `unstack` make no more tensors than one command can name. */
+export const MOST_PARTS = 65_536
+/** Elements that an op may take up on its way to a smaller result: as many as a worker's results have by default. */
+const MOST_ELEMENTS = 2 ** 28
+
+export function ranked(op: string, shape: Shape): Shape {
+  if (shape.length > HIGHEST_RANK) {
+    throw shapeError(op, `${showShape(shape)} has more than ${HIGHEST_RANK} axes`, shape)
+  }
+  return shape
+}
+
+/** For what has no value over no elements at all. */
+export function notEmpty(op: string, shape: Shape): void {
+  if (sizeOf(shape) === 0) throw shapeError(op, `${showShape(shape)} has no elements to take it of`, shape)
+}
+
 /** The wider of two dtypes, in tfjs's order bool < int32 < float32. */
 export function widest(a: DType, b: DType): DType {
   if (a === 'float32' || b === 'float32') return 'float32'
@@ -87,10 +106,17 @@ export function reshapedShape(op: string, from: Shape, to: Shape): Shape {
   const unknown = to.filter((d) => d === -1).length
   const known = to.reduce((product, d) => (d === -1 ? product : product * d), 1)
   const fits = unknown === 0 ? known === size : unknown === 1 && known > 0 && size % known === 0
+  ranked(op, to)
   if (!fits || to.some((d) => d < -1)) {
     throw shapeError(op, `${showShape(from)} has ${size} elements and cannot become ${showShape(to)}`, from, to)
   }
   return to.map((d) => (d === -1 ? size / known : d))
+}
+
+function bounded(op: string, shape: Shape): void {
+  if (!(sizeOf(shape) <= MOST_ELEMENTS)) {
+    throw shapeError(op, `an intermediate result of shape ${showShape(shape)} would be above 2^28 elements`, shape)
+  }
 }
 
 export function matMulShape(op: string, a: Shape, b: Shape, transposeA: boolean, transposeB: boolean): Shape {
@@ -103,7 +129,9 @@ export function matMulShape(op: string, a: Shape, b: Shape, transposeA: boolean,
     const how = `${transposeA ? ' (a transposed)' : ''}${transposeB ? ' (b transposed)' : ''}`
     throw shapeError(op, `inner dimensions differ: ${showShape(a)} times ${showShape(b)}${how}`, a, b)
   }
-  return [...broadcastShapes(op, a.slice(0, -2), b.slice(0, -2)), m, n]
+  const batch = broadcastShapes(op, a.slice(0, -2), b.slice(0, -2))
+  for (const matrix of [a.slice(-2), b.slice(-2)]) bounded(op, [...batch, ...matrix])
+  return [...batch, m, n]
 }
 
 export function dotShape(a: Shape, b: Shape): Shape {
@@ -131,7 +159,7 @@ export function concatShape(op: string, shapes: readonly Shape[], axis: number):
 export function splitSizes(shape: Shape, parts: number | readonly number[], axis: number): number[] {
   const size = shape[axis]!
   if (typeof parts === 'number') {
-    if (parts < 1 || size % parts !== 0) {
+    if (parts < 1 || parts > MOST_PARTS || size % parts !== 0) {
       throw shapeError('split', `axis ${axis} of ${showShape(shape)} does not divide into ${parts} equal parts`, shape)
     }
     return Array.from({ length: parts }, () => size / parts)
@@ -159,16 +187,35 @@ export function slicedShape(shape: Shape, begin: readonly number[], size: readon
 export type Padding = 'same' | 'valid' | number
 export type PairOf = number | readonly [number, number]
 
+/** Padding as tfjs gets it right: of a plain number it works out the width from the height's filter and stride. */
+export function paddingFor(pad: Padding): 'same' | 'valid' | tf.backend_util.ExplicitPadding {
+  if (typeof pad !== 'number') return pad
+  return [
+    [0, 0],
+    [pad, pad],
+    [pad, pad],
+    [0, 0],
+  ]
+}
+
 const four = (op: string, what: string, shape: Shape): [number, number, number, number] => {
   if (shape.length !== 4) throw shapeError(op, `${what} must have rank 4, got ${showShape(shape)}`, shape)
   return shape as [number, number, number, number]
 }
 
-function pixels(op: string, info: { outShape: readonly number[] }, x: Shape): Shape {
-  if (info.outShape.some((d) => !Number.isInteger(d) || d < 1)) {
-    throw shapeError(op, `the window does not fit into ${showShape(x)}`, x)
+/** Checks what tfjs made of a window: it must fit, and its kernels must get through. */
+function pixels(
+  op: string,
+  info: ReturnType<typeof tf.backend_util.computePool2DInfo> | ReturnType<typeof tf.backend_util.computeConv2DInfo>,
+  x: Shape,
+): Shape {
+  const { outShape, outHeight, outWidth, filterHeight, filterWidth } = info
+  if (outShape.some((d) => !Number.isInteger(d) || d < 1)) {
+    throw shapeError(op, `the window does not fit into ${showShape(x)}, or there is nothing in it`, x)
   }
-  return info.outShape
+  // The wasm kernels keep a pointer for each of these.
+  bounded(op, [outHeight, outWidth, filterHeight, filterWidth])
+  return outShape
 }
 
 export interface ConvAttrs {
@@ -183,17 +230,42 @@ export function convShape(op: string, x: Shape, filter: Shape, attrs: ConvAttrs,
   if (input[3] !== kernel[2]) {
     throw shapeError(op, `the input has ${input[3]} channels, the filter takes ${kernel[2]}`, x, filter)
   }
+  notEmpty(op, x)
+  notEmpty(op, filter)
   const { strides, pad, dilations } = attrs
+  const [dh, dw] = typeof dilations === 'number' ? [dilations, dilations] : dilations
   const info = tf.backend_util.computeConv2DInfo(
     input,
     kernel,
     strides as number,
-    dilations as number,
-    pad,
+    [dh, dw],
+    paddingFor(pad),
     undefined,
     depthwise,
   )
-  return pixels(op, info, x)
+  const shape = pixels(op, info, x)
+  if (dh > 1 || dw > 1) {
+    const { before, after } = dilatedPadding(x, filter, pad, [dh, dw])
+    bounded(op, [input[0], before[0]! + input[1] + after[0]! + dh, before[1]! + input[2] + after[1]! + dw, input[3]])
+  }
+  return shape
+}
+
+/** Pixels that a convolution of stride 1 adds [above, to the left] and [below, to the right]. */
+export function dilatedPadding(
+  x: Shape,
+  filter: Shape,
+  pad: Padding,
+  dilations: readonly [number, number],
+): { before: number[]; after: number[] } {
+  const { top, bottom, left, right } = tf.backend_util.computeConv2DInfo(
+    x as [number, number, number, number],
+    filter as [number, number, number, number],
+    1,
+    [...dilations],
+    paddingFor(pad),
+  ).padInfo
+  return { before: [top, left], after: [bottom, right] }
 }
 
 export interface PoolAttrs {
@@ -204,6 +276,9 @@ export interface PoolAttrs {
 
 export function poolShape(op: string, x: Shape, { filterSize, strides, pad }: PoolAttrs): Shape {
   const input = four(op, 'the input [batch, height, width, channels]', x)
-  const info = tf.backend_util.computePool2DInfo(input, filterSize as number, strides as number, 1, pad)
+  if (typeof pad === 'number' && pad >= Math.min(...(typeof filterSize === 'number' ? [filterSize] : filterSize))) {
+    throw shapeError(op, `with a padding of ${pad} a window of [${filterSize}] would lie outside ${showShape(x)}`, x)
+  }
+  const info = tf.backend_util.computePool2DInfo(input, filterSize as number, strides as number, 1, paddingFor(pad))
   return pixels(op, info, x)
 }
