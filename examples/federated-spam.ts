@@ -224,7 +224,7 @@ if (isMain(import.meta.url)) {
   const program = command('federated-spam', 'Three owners train a spam filter; models are averaged in clear.')
     .option('--rounds <n>', 'rounds of local training and averaging', wholeNumber, 10)
     .option('--batch-size <n>', 'messages per local step', wholeNumber, 32)
-    .option('--learning-rate <rate>', 'local step size', positiveNumber, 2)
+    .option('--learning-rate <rate>', 'local step size', positiveNumber, 10)
     .option('--dimension <n>', 'features that words are hashed into', wholeNumber, 4096)
     .option('--seed <n>', 'for weights and shuffling', wholeNumber, 1)
     .option('--limit <n>', 'use so many messages only; 0 for all', wholeNumber, 0)
