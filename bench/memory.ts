@@ -1,7 +1,7 @@
 /** Are objects, tensors and heap flat over long runs of ops and of training steps? */
 import { hook, optim, ready, scope, tf, VirtualWorker } from 'sotto'
 import { report } from './measure.ts'
-import { batch, bottom, top } from './mnist-net.ts'
+import { batch, splitNet } from './mnist-net.ts'
 
 if (globalThis.gc === undefined) {
   // Heap sizes mean something only after a collection.
@@ -24,23 +24,11 @@ const collected = async () => {
 const backend = await ready()
 hook()
 const [alice, bob] = [new VirtualWorker('alice'), new VirtualWorker('bob')]
-const near = bottom().send(alice)
-const far = top().send(bob)
-const optimizer = optim.adam([...near.parameters(), ...far.parameters()])
+const net = splitNet(alice, bob, (parameters) => optim.adam(parameters))
 const { images, labels } = batch(16)
 const [x, y] = [images.send(alice), labels.send(bob)]
 const step = async () => {
-  const loss = scope(() => {
-    const value = far
-      .apply(near.apply(x).move(bob, { requiresGrad: true }))
-      .logSoftmax()
-      .nllLoss(y)
-    value.backward()
-    optimizer.step()
-    optimizer.zeroGrad()
-    return value
-  })
-  ;(await loss.get()).dispose()
+  ;(await net.step(x, y).get()).dispose()
 }
 const vector = tf.tensor([1, 2, 3]).send(bob)
 const op = async () => {

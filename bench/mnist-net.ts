@@ -1,5 +1,5 @@
 /** The network of the split-MNIST demo, for benchmarks. */
-import { tf } from 'sotto'
+import { type Optimizer, optim, type PointerTensor, scope, tf, type Worker } from 'sotto'
 
 export const bottom = (seed = 1): tf.Sequential =>
   tf.sequential({
@@ -30,3 +30,27 @@ export const batch = (size = 64) => ({
   images: tf.randomUniform([size, 784], -1, 1, 'float32', 7) as tf.Tensor2D,
   labels: tf.randomUniform([size], 0, 10, 'int32', 8) as tf.Tensor1D,
 })
+
+/** The net split over two workers; `step` trains it on rows that lie there, and gives the loss. */
+export function splitNet(
+  alice: Worker,
+  bob: Worker,
+  optimizerOf: (parameters: PointerTensor[]) => Optimizer = (p) => optim.sgd(p, { learningRate: 0.03 }),
+): { step(x: PointerTensor, y: PointerTensor): PointerTensor } {
+  const near = bottom().send(alice)
+  const far = top().send(bob)
+  const optimizer = optimizerOf([...near.parameters(), ...far.parameters()])
+  return {
+    step: (x, y) =>
+      scope(() => {
+        const loss = far
+          .apply(near.apply(x).move(bob, { requiresGrad: true }))
+          .logSoftmax()
+          .nllLoss(y)
+        loss.backward()
+        optimizer.step()
+        optimizer.zeroGrad()
+        return loss
+      }),
+  }
+}

@@ -1,7 +1,7 @@
 /** Do chained operations over a slow link cost one round trip, and a training step whose loss is not awaited none? */
-import { hook, optim, ready, scope, tf, VirtualWorker } from 'sotto'
+import { hook, ready, scope, tf, VirtualWorker } from 'sotto'
 import { median, report, rounded } from './measure.ts'
-import { batch, bottom, top } from './mnist-net.ts'
+import { batch, splitNet } from './mnist-net.ts'
 
 const LATENCY = 20
 const OPS = 1000
@@ -48,33 +48,20 @@ report(
 
 const alice = new VirtualWorker('alice', { latency: LATENCY })
 const bob = new VirtualWorker('bob', { latency: LATENCY })
-const lower = bottom().send(alice)
-const upper = top().send(bob)
-const optimizer = optim.sgd([...lower.parameters(), ...upper.parameters()], { learningRate: 0.03 })
+const net = splitNet(alice, bob)
 const { images, labels } = batch()
 const x = images.send(alice)
 const y = labels.send(bob)
-const step = () =>
-  scope(() => {
-    const loss = upper
-      .apply(lower.apply(x).move(bob, { requiresGrad: true }))
-      .logSoftmax()
-      .nllLoss(y)
-    loss.backward()
-    optimizer.step()
-    optimizer.zeroGrad()
-    return loss
-  })
 const issued = []
 const awaited = []
 for (let i = 0; i < 20; i++) {
   let start = performance.now()
-  const loss = step()
+  const loss = net.step(x, y)
   issued.push(performance.now() - start)
   await Promise.all([alice.flush(), bob.flush()])
   loss.dispose()
   start = performance.now()
-  await step().get()
+  await net.step(x, y).get()
   awaited.push(performance.now() - start)
   await Promise.all([alice.flush(), bob.flush()])
 }

@@ -1,7 +1,7 @@
 /** How far do the losses of the split net stray from those of tfjs training the whole net, over 200 steps? */
-import { batches, hook, loadMnist, optim, ready, scope, tf, VirtualWorker } from 'sotto'
+import { batches, hook, loadMnist, ready, tf, VirtualWorker } from 'sotto'
 import { report } from './measure.ts'
-import { bottom, top } from './mnist-net.ts'
+import { bottom, splitNet, top } from './mnist-net.ts'
 
 const STEPS = 200
 hook()
@@ -12,26 +12,16 @@ for (const backend of ['wasm', 'cpu'] as const) {
   const images = train.images()
   const labels = train.labelsTensor()
   const [alice, bob] = [new VirtualWorker('alice'), new VirtualWorker('bob')]
-  const [near, far] = [bottom().send(alice), top().send(bob)]
+  const net = splitNet(alice, bob)
   const [x, y] = [images.send(alice), labels.send(bob)]
-  const optimizer = optim.sgd([...near.parameters(), ...far.parameters()], { learningRate: 0.03 })
   const [lower, upper] = [bottom(), top()]
   const sgd = tf.train.sgd(0.03)
   let largest = 0
   let last = [0, 0]
   for (const chosenRows of batches(train.count, { batchSize: 64, seed: 1 })) {
     const chosen = tf.tensor1d(chosenRows, 'int32')
-    const loss = scope(() => {
-      const cut = near.apply(x.gather(chosen.send(alice))).move(bob, { requiresGrad: true })
-      const value = far
-        .apply(cut)
-        .logSoftmax()
-        .nllLoss(y.gather(chosen.send(bob)))
-      value.backward()
-      optimizer.step()
-      optimizer.zeroGrad()
-      return value
-    })
+    const [rowsOfX, rowsOfY] = [x.gather(chosen.send(alice)), y.gather(chosen.send(bob))]
+    const loss = net.step(rowsOfX, rowsOfY)
     const expected = sgd.minimize(() => {
       const logits = upper.apply(lower.apply(images.gather(chosen))) as tf.Tensor
       const oneHot = tf.oneHot(labels.gather(chosen), 10)
@@ -41,6 +31,7 @@ for (const backend of ['wasm', 'cpu'] as const) {
     last = [split.dataSync()[0]!, expected.dataSync()[0]!]
     largest = Math.max(largest, Math.abs(last[0]! - last[1]!) / last[1]!)
     tf.dispose([chosen, split, expected])
+    for (const pointer of [rowsOfX, rowsOfY]) pointer.dispose()
   }
   rows.push({
     backend,

@@ -1,7 +1,7 @@
 /** How fast is a training step of the split net through pointers, against tfjs's own `minimize` on the unsplit net? */
-import { hook, optim, ready, scope, tf, VirtualWorker } from 'sotto'
+import { hook, ready, tf, VirtualWorker } from 'sotto'
 import { alternate, report, rounded } from './measure.ts'
-import { batch, bottom, top } from './mnist-net.ts'
+import { batch, bottom, splitNet, top } from './mnist-net.ts'
 
 const backend = await ready()
 hook()
@@ -22,23 +22,10 @@ const minimize = () => {
 
 const alice = new VirtualWorker('alice')
 const bob = new VirtualWorker('bob')
-const near = bottom().send(alice)
-const far = top().send(bob)
-const optimizer = optim.sgd([...near.parameters(), ...far.parameters()], { learningRate: 0.03 })
+const net = splitNet(alice, bob)
 const x = images.send(alice)
 const y = labels.send(bob)
-const split = async () => {
-  const loss = scope(() => {
-    const cut = near.apply(x).move(bob, { requiresGrad: true })
-    const loss = far.apply(cut).logSoftmax().nllLoss(y)
-    loss.backward()
-    optimizer.step()
-    optimizer.zeroGrad()
-    return loss
-  })
-  const value = await loss.get()
-  return value.dataSync()[0]
-}
+const split = async () => (await net.step(x, y).get()).dataSync()[0]
 
 const timings = await alternate({ minimize, split }, { rounds: 25, calls: 4 })
 report(`One training step, 784-128-640-10, batch 64 (${backend}; at least 2.5× wanted)`, [

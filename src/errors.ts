@@ -62,19 +62,24 @@ export interface SottoErrorLike extends Error {
   readonly details: Details
 }
 
+/** A built-in class of error with a code and details. */
+const coded = (Base: new (message?: string, options?: { cause?: unknown }) => Error) =>
+  class extends Base implements SottoErrorLike {
+    readonly code: Code
+    readonly details: Details
+    constructor(message: string, { code, details = {}, cause }: ErrorOptions) {
+      super(message, cause === undefined ? undefined : { cause })
+      this.code = code
+      this.details = details
+    }
+    override get name(): string {
+      return this.constructor.name
+    }
+  }
+
 /** Base class of Sotto's own errors. `instanceof SottoError` also holds for {@link ArgumentError} and {@link ValueError}. */
-export class SottoError extends Error implements SottoErrorLike {
-  readonly code: Code
-  readonly details: Details
-  constructor(message: string, { code, details = {}, cause }: ErrorOptions) {
-    super(message, cause === undefined ? undefined : { cause })
-    this.code = code
-    this.details = details
-  }
-  override get name(): string {
-    return this.constructor.name
-  }
-  static override [Symbol.hasInstance](value: unknown): boolean {
+export class SottoError extends coded(Error) {
+  static [Symbol.hasInstance](value: unknown): boolean {
     // biome-ignore lint/complexity/noThisInStatic: subclasses inherit this method and must be tested as themselves
     if (this !== SottoError) return Function.prototype[Symbol.hasInstance].call(this, value)
     return value instanceof Error && 'code' in value && Object.hasOwn(codes, String(value.code))
@@ -82,33 +87,9 @@ export class SottoError extends Error implements SottoErrorLike {
 }
 
 /** An argument of the wrong kind; a `TypeError`. */
-export class ArgumentError extends TypeError implements SottoErrorLike {
-  readonly code: Code
-  readonly details: Details
-  constructor(message: string, { code, details = {}, cause }: ErrorOptions) {
-    super(message, cause === undefined ? undefined : { cause })
-    this.code = code
-    this.details = details
-  }
-  override get name(): string {
-    return 'ArgumentError'
-  }
-}
-
+export class ArgumentError extends coded(TypeError) {}
 /** An argument of the wrong size or value; a `RangeError`. */
-export class ValueError extends RangeError implements SottoErrorLike {
-  readonly code: Code
-  readonly details: Details
-  constructor(message: string, { code, details = {}, cause }: ErrorOptions) {
-    super(message, cause === undefined ? undefined : { cause })
-    this.code = code
-    this.details = details
-  }
-  override get name(): string {
-    return 'ValueError'
-  }
-}
-
+export class ValueError extends coded(RangeError) {}
 /** Operands are in the wrong place. */
 export class PlacementError extends SottoError {}
 /** The identity of the session lacks the right. */
