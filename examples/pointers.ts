@@ -67,10 +67,13 @@ export async function pointers(_: PointersOptions): Promise<PointersResult> {
   const secret = tf.tensor([3, 1, 4]).send(bob.as('bob'), { tags: ['#secret'], private: true, allow: ['carol'] })
   const [asMe] = await bob.search(['#secret'])
   const doubled = asMe!.mul(2)
-  for (const pointer of [asMe!, doubled]) {
+  for (const [what, pointer] of [
+    ['the value', asMe!],
+    ['twice the value', doubled],
+  ] as const) {
     const { code, message } = await failureOf(() => pointer.fetch())
     refusals.push(code)
-    console.log(`   ${code}: ${message}`)
+    console.log(`   ${what}: ${code}: ${message}`)
   }
   const [asCarol] = await bob.as('carol').search(['#secret'])
   console.log(`   carol, who is allowed, sees [${(await asCarol!.fetch()).dataSync()}]`)
@@ -99,9 +102,11 @@ export async function pointers(_: PointersOptions): Promise<PointersResult> {
   await bob.flush()
   const trained = await remote.get()
   const weights = trained.getWeights().flatMap((weight) => [...weight.dataSync()])
-  console.log(`   fifty steps, no answer waited for; it learnt y = second input: [${weights.map((w) => w.toFixed(2))}]`)
+  const [first, second, bias] = weights.map((w) => Math.abs(w).toFixed(2))
+  console.log(
+    `   fifty steps, no answer waited for; of y = second input it learnt ${first} and ${second}, bias ${bias}`,
+  )
 
-  console.log()
   await whoSawWhat([bob, alice])
   await Promise.all([bob.close(), alice.close()])
   return { sum, refusals, weights }

@@ -79,7 +79,7 @@ const coded = (Base: new (message?: string, options?: { cause?: unknown }) => Er
 
 /** Base class of Sotto's own errors. `instanceof SottoError` also holds for {@link ArgumentError} and {@link ValueError}. */
 export class SottoError extends coded(Error) {
-  static [Symbol.hasInstance](value: unknown): boolean {
+  static override [Symbol.hasInstance](value: unknown): boolean {
     // biome-ignore lint/complexity/noThisInStatic: subclasses inherit this method and must be tested as themselves
     if (this !== SottoError) return Function.prototype[Symbol.hasInstance].call(this, value)
     return value instanceof Error && 'code' in value && Object.hasOwn(codes, String(value.code))

@@ -9,6 +9,7 @@ export {
   type Code,
   codes,
   DataError,
+  type Details,
   isSottoError,
   PermissionError,
   PlacementError,
@@ -26,7 +27,16 @@ export { gradOf, recordGrad, requireGrad } from './tensor/local-grad.ts'
 export type { Location } from './tensor/location.ts'
 export { type ApplyOptions, type ModelSendOptions, RemoteModel } from './tensor/model.ts'
 export { type Linearity, type OpName, ops } from './tensor/ops.ts'
-export { type Optimizer, optim } from './tensor/optim.ts'
+export {
+  type AdadeltaConfig,
+  type AdagradConfig,
+  type AdamaxConfig,
+  type AdamConfig,
+  type Optimizer,
+  optim,
+  type RmspropConfig,
+  type SgdConfig,
+} from './tensor/optim.ts'
 export {
   type BackwardOptions,
   type MoveOptions,
@@ -36,8 +46,9 @@ export {
 } from './tensor/pointer.ts'
 export type { DType, Shape, Spec } from './tensor/shape.ts'
 export type { Limits } from './worker/host.ts'
-export type { LedgerEntry } from './worker/ledger.ts'
+export type { LedgerEntry, LedgerEvent } from './worker/ledger.ts'
 export type { LinkStats, ObjectInfo, WorkerStats } from './worker/protocol.ts'
+export type { MemoryOptions } from './worker/transport/memory.ts'
 export { VirtualWorker, type VirtualWorkerOptions } from './worker/virtual-worker.ts'
 export { type WhoSawWhatOptions, whoSawWhat } from './worker/who-saw-what.ts'
 export { Worker } from './worker/worker.ts'

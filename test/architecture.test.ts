@@ -35,15 +35,16 @@ const partOf = (name: string): string => (name.includes('/') ? name.split('/')[0
 /** What each part may import from. A part that is not here fails the test until it is. */
 const directions: Readonly<Record<string, readonly string[]>> = {
   'errors.ts': [],
-  tensor: ['errors.ts'],
-  data: ['errors.ts', 'tensor'],
-  worker: ['errors.ts', 'tensor', 'data'],
-  smpc: ['errors.ts', 'tensor', 'worker', 'data'],
-  split: ['errors.ts', 'tensor', 'worker', 'data', 'psi'],
-  psi: ['errors.ts', 'tensor', 'worker', 'data'],
-  federated: ['errors.ts', 'tensor', 'worker', 'data', 'smpc'],
-  'index.ts': ['errors.ts', 'tensor', 'data', 'worker', 'smpc', 'split', 'psi', 'federated'],
-  cli: ['errors.ts', 'tensor', 'data', 'worker', 'smpc', 'split', 'psi', 'federated', 'index.ts'],
+  'options.ts': ['errors.ts'],
+  tensor: ['errors.ts', 'options.ts'],
+  data: ['errors.ts', 'options.ts', 'tensor'],
+  worker: ['errors.ts', 'options.ts', 'tensor', 'data'],
+  smpc: ['errors.ts', 'options.ts', 'tensor', 'worker', 'data'],
+  split: ['errors.ts', 'options.ts', 'tensor', 'worker', 'data', 'psi'],
+  psi: ['errors.ts', 'options.ts', 'tensor', 'worker', 'data'],
+  federated: ['errors.ts', 'options.ts', 'tensor', 'worker', 'data', 'smpc'],
+  'index.ts': ['errors.ts', 'options.ts', 'tensor', 'data', 'worker', 'smpc', 'split', 'psi', 'federated'],
+  cli: ['errors.ts', 'options.ts', 'tensor', 'data', 'worker', 'smpc', 'split', 'psi', 'federated', 'index.ts'],
 }
 
 describe('the source', () => {

@@ -5,3 +5,11 @@ export const testBackend = (process.env['SOTTO_TEST_BACKEND'] ?? 'wasm') as Back
 
 /** Makes the engine ready on the backend of this run. */
 export const readyForTest = () => ready({ backend: testBackend })
+
+/** Lets the collector free what earlier tests dropped, so that what is counted from here on is this test's own. */
+export async function settled(): Promise<void> {
+  for (let i = 0; i < 4; i++) {
+    globalThis.gc?.()
+    await new Promise((resolve) => setTimeout(resolve, 0))
+  }
+}

@@ -6,7 +6,7 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { type Optimizer, optim, type PointerTensor, type Worker } from 'sotto'
 
 export const command = (name: string, description: string): Command =>
-  new Command(name).description(description).showHelpAfterError()
+  new Command(name).description(description).showHelpAfterError('(--help tells the options)')
 
 export function wholeNumber(text: string): number {
   const value = Number(text)
@@ -30,7 +30,7 @@ export function optimizerOf(name: string, parameters: readonly PointerTensor[], 
 export function progress(total: number, format: string): { update(done: number, values: object): void; stop(): void } {
   if (!process.stderr.isTTY) return { update() {}, stop() {} }
   const bar = new SingleBar({ format, hideCursor: true, clearOnComplete: true, etaBuffer: 200 })
-  bar.start(total, 0, {})
+  bar.start(total, 0, { loss: '…', auc: '…' })
   return { update: (done, values) => bar.update(done, values), stop: () => bar.stop() }
 }
 
@@ -42,6 +42,7 @@ export function printTable(
   const table = new Table({
     head: [...head],
     style: { head: [], border: [] },
+    chars: { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' },
     colAligns: head.map((_, i) => (i === 0 ? 'left' : 'right')),
   })
   for (const row of rows) table.push(row.map((cell) => String(cell)))
@@ -60,7 +61,11 @@ export async function printTraffic(workers: readonly Worker[]): Promise<void> {
     }
   }
   const rows = [...sums].map(([link, { frames, bytes }]) => [link, frames, bytes])
-  printTable('What the workers sent', ['link', 'frames', 'bytes of tensors'], rows)
+  printTable(
+    'What the workers sent (frames to a caller are answers and acknowledgements)',
+    ['link', 'frames', 'bytes'],
+    rows,
+  )
 }
 
 /** Whether a module was started by itself, and not imported by a test. */

@@ -107,7 +107,7 @@ export async function readDataFile(file: DataFile, options: SourceOptions = {}):
  */
 export function cacheFolder(
   environment: Readonly<Record<string, string | undefined>> = process.env,
-  platform: NodeJS.Platform = process.platform,
+  platform: string = process.platform,
   home: string = homedir(),
 ): string {
   const xdg = environment.XDG_CACHE_HOME

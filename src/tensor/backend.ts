@@ -6,6 +6,7 @@
  */
 
 import { sottoError } from '../errors.ts'
+import { checkOptions } from '../options.ts'
 import { tf } from './engine.ts'
 import { correctFaultyKernels, registerMissingKernels } from './kernels.ts'
 import { mendMatMul } from './matmul.ts'
@@ -46,6 +47,9 @@ export interface ReadyOptions {
   backend?: Backend
 }
 
+/** What an earlier call settled on. */
+let chosen: Backend | null = null
+
 /**
  * Makes the tensor engine ready and says which backend it runs on.
  *
@@ -53,9 +57,14 @@ export interface ReadyOptions {
  * the installed package; nothing is fetched. Training kernels that wasm lacks are registered, and one that loses
  * gradients without saying so is replaced (see `kernels.ts`).
  *
+ * Called again without a backend, it keeps the one there is.
+ *
  * @throws StateError `ERR_BACKEND` when the backend asked for is not there
  */
-export async function ready({ backend }: ReadyOptions = {}): Promise<Backend> {
+export async function ready(options: ReadyOptions = {}): Promise<Backend> {
+  checkOptions('ready', options, ['backend'])
+  const { backend } = options
+  if (backend === undefined && chosen !== null) return chosen
   if (backend !== undefined && !backends.includes(backend)) {
     throw sottoError('ERR_BACKEND', `ready: unknown backend "${backend}"; there are ${backends.join(', ')}`, {
       backend,
@@ -63,12 +72,12 @@ export async function ready({ backend }: ReadyOptions = {}): Promise<Backend> {
   }
   for (const name of backend === undefined ? backends : [backend]) {
     if (!(await load[name]())) continue
-    const chosen = await quietly(() => withoutListeners(() => tf.setBackend(name)))
-    if (!chosen) continue
+    if (!(await quietly(() => withoutListeners(() => tf.setBackend(name))))) continue
     await tf.ready()
     registerMissingKernels(name)
     correctFaultyKernels(name)
     if (name === 'wasm') mendMatMul()
+    chosen = name
     return name
   }
   throw sottoError(

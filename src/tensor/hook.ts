@@ -1,4 +1,5 @@
 /** Methods on tfjs's own classes, for those who ask for them. Each of them also exists as a function. */
+import { sottoError } from '../errors.ts'
 import { tf } from './engine.ts'
 import type { Location } from './location.ts'
 import { type ModelSendOptions, type RemoteModel, sendModel } from './model.ts'
@@ -25,7 +26,9 @@ export function send(
   worker: Location,
   options: SendOptions = {},
 ): PointerTensor | RemoteModel {
-  return item instanceof tf.Tensor ? sendTensor(item, worker, options) : sendModel(item, worker, options)
+  if (item instanceof tf.Tensor) return sendTensor(item, worker, options)
+  if (item instanceof tf.LayersModel) return sendModel(item, worker, options)
+  throw sottoError('ERR_ARGUMENT_TYPE', 'send: expected a tf.Tensor or a tf.LayersModel; a pointer moves with .move()')
 }
 
 /** Adds `send` to `tf.Tensor` and `tf.LayersModel`. Calling it again does nothing. */

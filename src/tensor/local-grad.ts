@@ -26,6 +26,9 @@ let failure: { readonly error: unknown } | null = null
  * await gradOf(x) // [4, 4, 4]
  */
 export function requireGrad<T extends tf.Tensor>(tensor: T): T {
+  if (!(tensor instanceof tf.Tensor)) {
+    throw sottoError('ERR_ARGUMENT_TYPE', 'requireGrad: expected a tf.Tensor; a pointer has a method of that name')
+  }
   if (tensor.dtype !== 'float32') {
     throw sottoError('ERR_DTYPE', `requireGrad: only float32 tensors have gradients, this one is ${tensor.dtype}`)
   }
@@ -43,6 +46,9 @@ export function recordGrad<T extends tf.Tensor | tf.Tensor[]>(action: () => T): 
     (tensor) => known.get(tensor),
     () => {
       const result = action()
+      if (result instanceof Promise) {
+        throw sottoError('ERR_ASYNC_SCOPE', 'recordGrad: the function must compute at once, not asynchronously')
+      }
       isList = Array.isArray(result)
       return result
     },

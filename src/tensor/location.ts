@@ -167,6 +167,7 @@ export type Ask = Exclude<Verb, Tell>
 export interface Location {
   /** Name of the worker. */
   readonly id: string
+  readonly isClosed: boolean
   /** Issues a command. Returns at once; a failure comes out of a later `ask` or flush. */
   tell<V extends Tell>(verb: V, body: Verbs[V]['request']): void
   /** Issues a command and waits for its answer. */

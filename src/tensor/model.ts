@@ -1,12 +1,22 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /** Models on workers. */
 import { sottoError } from '../errors.ts'
+import { checkOptions } from '../options.ts'
 import { gradEnabled, track } from './context.ts'
 import { tf } from './engine.ts'
 import { derived, type GraphNode, leaf } from './graph.ts'
 import { type Location, newId, type ObjectId, parameterId } from './location.ts'
 import { modelFromWire, modelToWire, type OptimizerWire, topologyOf, weightsOf } from './model-wire.ts'
 import { type Group, setOwner } from './optim.ts'
-import { labelsOf, misplaced, PointerTensor, privacyOf, type SendOptions } from './pointer.ts'
+import {
+  checkLocation,
+  checkSendOptions,
+  labelsOf,
+  misplaced,
+  PointerTensor,
+  privacyOf,
+  type SendOptions,
+} from './pointer.ts'
 import { type Shape, type Spec, shapeError, showShape } from './shape.ts'
 
 /** What is known of a model at the caller: enough to check shapes, and to build it again when it comes home. */
@@ -55,6 +65,8 @@ export class RemoteModel {
       setOwner(parameter, this)
       return parameter
     })
+    // Sent under tags it is there for others, and stays.
+    if (tags.length > 0) return
     track(this)
     collector.register(this, { location, id }, this)
   }
@@ -113,8 +125,11 @@ export class RemoteModel {
    */
   apply<R extends PointerTensor | PointerTensor[] = PointerTensor>(
     input: PointerTensor | readonly PointerTensor[],
-    { training = this.#training }: ApplyOptions = {},
+    options: ApplyOptions = {},
   ): R {
+    checkOptions('apply', options, ['training'])
+    const { training = this.#training } = options
+    if (typeof training !== 'boolean') throw sottoError('ERR_ARGUMENT_TYPE', 'apply: "training" expected a boolean')
     const id = this.#use('apply')
     const inputs: readonly PointerTensor[] = Array.isArray(input) ? input : [input]
     for (const x of inputs) {
@@ -151,13 +166,15 @@ export class RemoteModel {
 
   /** Moves the model to another worker, directly; its optimizers go with it. */
   move(to: Location): RemoteModel {
+    checkLocation('move', to)
     const id = this.#use('move')
     const key = newId()
     const out = newId()
     const optimizers = [...this.groups].map((group) => group.id)
     const from = this.location
-    from.tell('transfer', { id, to: from.reach(to), key, keep: false, edge: null, optimizers })
-    to.tell('receive', { key, from: to.reach(from), out, edge: null, optimizers })
+    const [there, back] = [from.reach(to), to.reach(from)]
+    from.tell('transfer', { id, to: there, key, keep: false, edge: null, optimizers })
+    to.tell('receive', { key, from: back, out, edge: null, optimizers })
     this.#consume(`move to ${to.id}`)
     const moved = this.#at(to, out)
     moved.adopt([...this.groups])
@@ -241,6 +258,8 @@ const collector = new FinalizationRegistry<{ location: Location; id: ObjectId }>
 
 /** Sends a copy of a model to a worker; the handle is there at once. */
 export function sendModel(model: tf.LayersModel, location: Location, options: ModelSendOptions = {}): RemoteModel {
+  checkLocation('send', location)
+  checkSendOptions('send', options, ['tags', 'description', 'private', 'allow', 'allowResults'])
   if (!(model.inputs?.length > 0))
     throw sottoError('ERR_ARGUMENT_VALUE', 'send: the model has no shape yet; give its first layer an inputShape')
   const home = atHome.get(model)

@@ -70,6 +70,8 @@ export interface OpRow<
   readonly linearity: Linearity
   /** Whether the results follow the first operand smoothly, so that they have a gradient. */
   readonly differentiable: boolean
+  /** Inputs of which numbers written as an array are taken for int32. */
+  readonly integers?: readonly string[]
   attrs(...args: Args): Attrs
   spec(inputs: readonly Spec[], attrs: Attrs): Result
   run(inputs: readonly Value[], attrs: Attrs): Result extends readonly Spec[] ? tf.Tensor[] : tf.Tensor
@@ -599,6 +601,7 @@ export const ops = {
   /** The slices of an axis that the indices name. */
   gather: op({
     inputs: ['x', 'indices'],
+    integers: ['indices'],
     linearity: 'linear',
     attrs: (axis: number = 0) => ({ axis: axisArg('gather', axis) }),
     spec: ([x, indices], { axis }): Spec => {

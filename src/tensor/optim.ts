@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /** Optimizers whose state lives where the parameters live. */
 import { sottoError } from '../errors.ts'
 import { type Location, newId, type ObjectId } from './location.ts'

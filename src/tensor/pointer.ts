@@ -1,5 +1,7 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /** Pointers: handles to tensors that live on workers. */
 import { sottoError } from '../errors.ts'
+import { checkOptions } from '../options.ts'
 import { gradEnabled, track } from './context.ts'
 import { tf } from './engine.ts'
 import { derived, Edge, type EdgeSource, type GraphNode, leaf, runBackward } from './graph.ts'
@@ -51,6 +53,8 @@ interface Handle {
   readonly id: ObjectId
   /** An owning pointer frees its object when it is dropped. */
   readonly owns: boolean
+  /** Sent under tags, for others to find: it does not go when its pointer is dropped, or its scope ends. */
+  readonly isPublished: boolean
   /** Whether get takes the object off its worker: it stays there if it belongs to another identity, or to a model. */
   readonly stays: boolean
   /** What took the object away, or null. */
@@ -100,8 +104,42 @@ export interface BackwardOptions {
   retainGraph?: boolean
 }
 
+/** Longest name, tag and description, and the most tags, that a worker takes. */
+const LIMITS = { text: 256, description: 4096, tags: 64 } as const
+
+function names(option: string, value: unknown): string[] {
+  if (!Array.isArray(value) || !value.every((name) => typeof name === 'string')) {
+    throw sottoError('ERR_ARGUMENT_TYPE', `send: "${option}" expected a list of strings`, { option })
+  }
+  if (value.some((name) => name.length > LIMITS.text)) {
+    throw sottoError('ERR_ARGUMENT_VALUE', `send: "${option}" has a string longer than ${LIMITS.text}`, { option })
+  }
+  return [...value]
+}
+
+/** Refuses what is no worker, before anything is done. */
+export function checkLocation(entry: string, location: unknown): asserts location is Location {
+  if (typeof (location as Location | null)?.tell !== 'function') {
+    throw sottoError('ERR_ARGUMENT_TYPE', `${entry}: expected a worker, such as new VirtualWorker('bob')`, { entry })
+  }
+  if ((location as Location).isClosed) {
+    const { id } = location as Location
+    throw sottoError('ERR_SESSION_CLOSED', `${entry}: the session with ${id} is closed`, { entry, worker: id })
+  }
+}
+
+const SEND_OPTIONS = ['tags', 'description', 'requiresGrad', 'private', 'allow', 'allowResults'] as const
+
+export function checkSendOptions(entry: string, options: SendOptions, known: readonly string[] = SEND_OPTIONS): void {
+  checkOptions(entry, options, known)
+  if (options.private !== undefined && typeof options.private !== 'boolean') {
+    throw sottoError('ERR_ARGUMENT_TYPE', `${entry}: "private" expected a boolean`, { option: 'private' })
+  }
+}
+
 export function privacyOf(options: SendOptions): Privacy | null {
-  const { allow = [], allowResults = [] } = options
+  const allow = names('allow', options.allow ?? [])
+  const allowResults = names('allowResults', options.allowResults ?? [])
   if (!options.private) {
     if (allow.length > 0 || allowResults.length > 0) {
       throw sottoError('ERR_ARGUMENT_VALUE', 'send: "allow" and "allowResults" go with { private: true }')
@@ -112,10 +150,19 @@ export function privacyOf(options: SendOptions): Privacy | null {
 }
 
 export function labelsOf({ tags = [], description = '' }: SendOptions): Labels {
-  if (!Array.isArray(tags) || !tags.every((tag) => typeof tag === 'string')) {
-    throw sottoError('ERR_ARGUMENT_TYPE', 'send: "tags" expected a list of strings')
+  const list = names('tags', tags)
+  if (list.length > LIMITS.tags) {
+    throw sottoError('ERR_ARGUMENT_VALUE', `send: at most ${LIMITS.tags} tags, got ${list.length}`, { option: 'tags' })
   }
-  return { tags: [...tags], description }
+  if (typeof description !== 'string') {
+    throw sottoError('ERR_ARGUMENT_TYPE', 'send: "description" expected a string', { option: 'description' })
+  }
+  if (description.length > LIMITS.description) {
+    throw sottoError('ERR_ARGUMENT_VALUE', `send: "description" is longer than ${LIMITS.description}`, {
+      option: 'description',
+    })
+  }
+  return { tags: list, description }
 }
 
 interface Origin {
@@ -124,6 +171,7 @@ interface Origin {
   readonly spec: Spec
   readonly owns: boolean
   readonly stays?: boolean
+  readonly isPublished?: boolean
   readonly labels?: Labels
   readonly node?: GraphNode | undefined
 }
@@ -138,7 +186,8 @@ const NO_LABELS: Labels = { tags: [], description: '' }
  * Every row of the op table is a method; see `ops.ts`.
  *
  * An owning pointer frees its object when it is disposed of (`dispose()`, `using`, the end of a scope), consumed
- * (`get`, `move`) or garbage collected.
+ * (`get`, `move`) or garbage collected. What was sent under tags, for others to find, stays until it is disposed of,
+ * consumed, or its session ends.
  */
 export class PointerTensor {
   /** Known at once, without asking the worker. */
@@ -151,14 +200,14 @@ export class PointerTensor {
   #node: GraphNode | undefined
 
   /** @internal Pointers come from `send`, from operations and from `search`. */
-  constructor({ location, id, spec, owns, stays = false, labels = NO_LABELS, node }: Origin) {
+  constructor({ location, id, spec, owns, stays = false, isPublished = false, labels = NO_LABELS, node }: Origin) {
     this.shape = spec.shape
     this.dtype = spec.dtype
     this.tags = labels.tags
     this.description = labels.description
-    this.#handle = { location, id, owns, stays, consumed: null }
+    this.#handle = { location, id, owns, stays, isPublished, consumed: null }
     this.#node = node
-    if (owns) {
+    if (owns && !isPublished) {
       collector.register(this, this.#handle)
       track(this)
     }
@@ -245,26 +294,31 @@ export class PointerTensor {
    * @throws PermissionError out of a later get, fetch or flush, when the tensor is private and neither this session's
    *   identity nor the other worker is allowed
    */
-  move(to: Location, { requiresGrad = false }: MoveOptions = {}): PointerTensor {
+  move(to: Location, options: MoveOptions = {}): PointerTensor {
+    checkLocation('move', to)
+    checkOptions('move', options, ['requiresGrad'])
+    const { requiresGrad = false } = options
     const from = this.location
     const source = this.#node
     if (requiresGrad && this.dtype !== 'float32') {
       throw sottoError('ERR_DTYPE', `move: only float32 tensors have gradients, this one is ${this.dtype}`)
     }
     const id = this.use('move')
+    const [there, back] = [from.reach(to), to.reach(from)]
     if (!this.#handle.stays) this.#handle.consumed = `move to ${to.id}`
     this.#onConsumed?.()
     const edge = requiresGrad && source && gradEnabled() ? new Edge({ at: from, node: source }, to) : null
     const key = newId()
     const out = newId()
     const optimizers: never[] = []
-    from.tell('transfer', { id, to: from.reach(to), key, keep: false, edge: edge?.near ?? null, optimizers })
-    to.tell('receive', { key, from: to.reach(from), out, edge: edge?.far ?? null, optimizers })
+    from.tell('transfer', { id, to: there, key, keep: false, edge: edge?.near ?? null, optimizers })
+    to.tell('receive', { key, from: back, out, edge: edge?.far ?? null, optimizers })
     const moved = new PointerTensor({
       location: to,
       id: out,
       spec: this,
       owns: true,
+      isPublished: this.#handle.isPublished,
       labels: this,
       ...(edge ? { node: leaf(edge) } : {}),
     })
@@ -300,8 +354,10 @@ export class PointerTensor {
    * @param gradient gradient of this tensor, of its shape; may be left out for a scalar
    * @throws StateError `ERR_NO_GRAD` when nothing was recorded; `ERR_GRAPH_FREED` the second time without `retainGraph`
    */
-  backward(gradient?: Operand, { retainGraph = false }: BackwardOptions = {}): void {
+  backward(gradient?: Operand, options: BackwardOptions = {}): void {
     const id = this.use('backward')
+    checkOptions('backward', options, ['retainGraph'])
+    const { retainGraph = false } = options
     if (this.#node === undefined) {
       throw sottoError(
         'ERR_NO_GRAD',
@@ -360,8 +416,9 @@ export class PointerTensor {
 
   /** Frees the object. A pointer that does not own (from `search`, or a gradient) only forgets it. */
   dispose(): void {
-    if (this.#handle.consumed !== null) return
-    const { owns, location, id } = this.#handle
+    const { owns, stays, location, id, consumed } = this.#handle
+    // What belongs to a model, or to another identity, is not this pointer's to give up.
+    if (consumed !== null || stays) return
     this.#handle.consumed = 'dispose'
     if (owns) location.tell('free', { ids: [id] })
   }
@@ -387,8 +444,9 @@ export class PointerTensor {
     const wires: OperandWire[] = [this.use(name)]
     const specs: Spec[] = [this]
     const nodes: (GraphNode | undefined)[] = [this.#node]
-    const take = (operand: unknown) => {
-      const { wire, spec, node } = operandOf(name, location, operand as Operand)
+    const take = (operand: unknown, input: string) => {
+      const literals = row.integers?.includes(input) ? 'int32' : undefined
+      const { wire, spec, node } = operandOf(name, location, operand as Operand, literals)
       wires.push(wire)
       specs.push(spec)
       nodes.push(node)
@@ -404,9 +462,9 @@ export class PointerTensor {
             op: name,
           })
         }
-        list.forEach(take)
+        for (const item of list) take(item, input)
       } else if (operand === undefined && input.endsWith('?')) wires.push(null)
-      else take(operand)
+      else take(operand, input)
     }
     const attrs = plain(args.slice(at))
     const result = row.spec(specs, row.attrs(...(attrs as never[])))
@@ -453,6 +511,7 @@ export function operandOf(
   op: string,
   location: Location,
   operand: Operand,
+  literals?: DType,
 ): { wire: OperandWire; spec: Spec; node: GraphNode | undefined } {
   if (operand instanceof PointerTensor) {
     const wire = operand.use(op)
@@ -474,7 +533,7 @@ export function operandOf(
       op,
     })
   }
-  const tensor = tf.tensor(operand)
+  const tensor = tf.tensor(operand, undefined, literals)
   try {
     const wire = toWire(tensor)
     return { wire, spec: specOf(tensor), node: undefined }
@@ -499,6 +558,8 @@ export function misplaced(op: string, a: Location, b: Location): Error {
  * object. With `requiresGrad`, and if the tensor was recorded here ({@link record}), its gradient comes back here.
  */
 export function sendTensor(tensor: tf.Tensor, location: Location, options: SendOptions = {}): PointerTensor {
+  checkLocation('send', location)
+  checkSendOptions('send', options)
   const value = toWire(tensor)
   const { requiresGrad = false } = options
   if (requiresGrad && value.dtype !== 'float32') {
@@ -514,6 +575,7 @@ export function sendTensor(tensor: tf.Tensor, location: Location, options: SendO
     id: out,
     spec: value,
     owns: true,
+    isPublished: labels.tags.length > 0,
     labels,
     node: requiresGrad ? leaf(edge) : undefined,
   })

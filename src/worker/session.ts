@@ -54,6 +54,25 @@ function noted(what: string, frames: number): Site {
   return site
 }
 
+/** Milliseconds for which answers in process may follow one another without a turn of the event loop. */
+const TURN = 10
+let lastTurn = 0
+const nextTurn = (action: () => void): unknown => (globalThis.setImmediate ?? setTimeout)(action)
+
+/**
+ * In process an answer is there at once, and a loop that waits for one after another would never let timers, sockets
+ * and finalizers have their turn: now and then it must.
+ */
+function inTurn<T>(resolve: (value: T) => void): (value: T) => void {
+  return (value) => {
+    if (performance.now() - lastTurn < TURN) return resolve(value)
+    nextTurn(() => {
+      lastTurn = performance.now()
+      resolve(value)
+    })
+  }
+}
+
 /** Errors of commands that failed, by origin: what was poisoned by them fails with the same error, on any worker. */
 const failures = new Map<string, Error>()
 const REMEMBERED = 1000
@@ -123,9 +142,11 @@ export class Session {
   ask<N extends AskName>(name: N, body: Request<N>): Promise<Response<N>> {
     const site = noted(whatOf(name, body), OWN_FRAMES)
     return new Promise((resolve, reject) => {
+      const plainly = resolve as (value: unknown) => void
+      const answer = this.#transport.isSynchronous ? inTurn(plainly) : plainly
       if (this.#closed) return reject(this.#closedError(name))
       const seq = ++this.#seq
-      this.#pending.set(seq, { resolve: resolve as (value: unknown) => void, reject, site })
+      this.#pending.set(seq, { resolve: answer, reject, site })
       this.#transport.send([FrameKind.request, seq, name, body])
     })
   }

@@ -1,5 +1,6 @@
 /** Workers in this process: the same host, handlers and protocol as any other, over memory. */
 import { sottoError } from '../errors.ts'
+import { checkOptions } from '../options.ts'
 import { defaultLimits, type Limits, WorkerHost } from './host.ts'
 import { Session } from './session.ts'
 import { dialMemory, MemoryListener, type MemoryOptions } from './transport/memory.ts'
@@ -26,9 +27,10 @@ export class VirtualWorker extends Worker {
   /** @internal */
   constructor(id: string, options: VirtualWorkerOptions, shared: Shared)
   constructor(id: string, options: VirtualWorkerOptions = {}, shared?: Shared) {
-    if (typeof id !== 'string' || id === '') {
+    if (!isName(id)) {
       throw sottoError('ERR_ARGUMENT_TYPE', 'VirtualWorker: expected a name, such as new VirtualWorker("bob")')
     }
+    checkVirtualOptions(options)
     const { identity = 'me', limits, ...network } = options
     const ours = shared ?? new Shared(id, network, { ...defaultLimits, ...limits })
     const session = new Session(ours.listener.connect(), { role: 'caller', name: identity, worker: id })
@@ -52,6 +54,24 @@ export class VirtualWorker extends Worker {
     await super.close()
     if (this.#isPrimary) this.#shared.close()
   }
+}
+
+const isName = (value: unknown): value is string => typeof value === 'string' && value !== '' && value.length <= 256
+
+function checkVirtualOptions(options: VirtualWorkerOptions): void {
+  const entry = 'VirtualWorker'
+  checkOptions(entry, options, ['identity', 'limits', 'latency', 'jitter', 'seed', 'codec', 'fault', 'lossTimeout'])
+  checkOptions(`${entry} limits`, options.limits ?? {}, Object.keys(defaultLimits))
+  const wrong = (option: string, expected: string): Error =>
+    sottoError('ERR_ARGUMENT_TYPE', `${entry}: "${option}" expected ${expected}`, { option })
+  for (const option of ['latency', 'jitter', 'seed', 'lossTimeout'] as const) {
+    const value = options[option]
+    if (value !== undefined && !(Number.isFinite(value) && value >= 0)) throw wrong(option, 'a number from 0')
+  }
+  const { identity, codec, fault } = options
+  if (identity !== undefined && !isName(identity)) throw wrong('identity', 'a name of at most 256 characters')
+  if (codec !== undefined && typeof codec !== 'boolean') throw wrong('codec', 'a boolean')
+  if (fault !== undefined && typeof fault !== 'function') throw wrong('fault', 'a function')
 }
 
 /** What the handles of one worker have in common. */

@@ -15,7 +15,7 @@ export interface WhoSawWhatOptions {
  */
 export async function whoSawWhat(
   workers: readonly Worker[],
-  { print = console.log }: WhoSawWhatOptions = {},
+  { print = (text) => console.log(`\n${text}`) }: WhoSawWhatOptions = {},
 ): Promise<string> {
   // Two handles may be sessions on one worker, which has one ledger.
   const byAddress = new Map(workers.map((worker) => [worker.address, worker]))
@@ -25,6 +25,7 @@ export async function whoSawWhat(
   const table = new Table({
     head: ['who', 'saw', 'of', 'how', 'why', 'times', 'bytes'],
     style: { head: [], border: [] },
+    chars: NO_INNER_RULES,
     colAligns: ['left', 'left', 'left', 'left', 'left', 'right', 'right'],
   })
   for (const entry of entries) {
@@ -32,7 +33,7 @@ export async function whoSawWhat(
     const refused = entry.event === 'refused'
     table.push([
       to,
-      refused ? 'nothing' : whatOf(entry),
+      refused ? `nothing of ${whatOf(entry)}` : whatOf(entry),
       from,
       refused ? `${operation}, refused` : operation,
       why,
@@ -65,5 +66,8 @@ function once(entries: readonly LedgerEntry[]): LedgerEntry[] {
     return count === 0 ? [] : [{ ...entry, count, bytes: (entry.bytes / entry.count) * count }]
   })
 }
+
+/** One rule under the head, none between rows. */
+const NO_INNER_RULES = { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' }
 
 const whatOf = ({ shape, dtype, tags }: LedgerEntry): string => [`${dtype} ${showShape(shape)}`, ...tags].join(' ')

@@ -1,5 +1,6 @@
-import { PlacementError, type PointerTensor, scope, send, tf } from 'sotto'
+import { PlacementError, type PointerTensor, ready, scope, send, tf, VirtualWorker } from 'sotto'
 import { expect, it } from 'vitest'
+import { settled } from '../backend.ts'
 import { codeOf, onEveryWorker } from './workers.ts'
 
 const values = async (pointer: PointerTensor) => [...(await pointer.fetch()).dataSync()]
@@ -281,5 +282,64 @@ onEveryWorker((worker) => {
     expect(await codeOf(() => x.fetch())).toBe('ERR_SESSION_CLOSED')
     expect(await codeOf(() => x.add(1))).toBe('ERR_SESSION_CLOSED')
     x.dispose()
+  })
+
+  it('refuses an option that it does not know, at every entry', async () => {
+    const [bob, alice] = [worker('bob'), worker('alice')]
+    const x = tf.tensor([1, 2]).send(bob, { requiresGrad: true })
+    const net = tf.sequential({ layers: [tf.layers.dense({ units: 1, inputShape: [2] })] })
+    for (const attempt of [
+      () => tf.ones([2]).send(bob, { privat: true } as never),
+      () => net.send(bob, { requiresGrad: true } as never),
+      () => x.move(alice, { requireGrad: true } as never),
+      () => x.sum().backward(undefined, { retain_graph: true } as never),
+      () => new VirtualWorker('eve', { latancy: 5 } as never),
+      () => ready({ backened: 'cpu' } as never),
+    ]) {
+      expect(await codeOf(attempt)).toBe('ERR_ARGUMENT_VALUE')
+    }
+    for (const attempt of [
+      () => tf.ones([2]).send(bob, { private: true, allow: 'carol' } as never),
+      () => tf.ones([2]).send(bob, { description: 5 } as never),
+      () => tf.ones([2]).send('bob' as never),
+      () => x.move('alice' as never),
+      () => new VirtualWorker('eve', { latency: Number.NaN }),
+      () => send(x as never, alice),
+    ]) {
+      expect(await codeOf(attempt)).toBe('ERR_ARGUMENT_TYPE')
+    }
+    expect(x.isDisposed).toBe(false)
+    await bob.flush()
+  })
+
+  it('keeps what was sent under tags when its pointer is dropped or its scope ends', async (test) => {
+    if (global.gc === undefined) test.skip('needs node --expose-gc')
+    const bob = worker('bob')
+    const drop = () => {
+      tf.tensor([1]).send(bob, { tags: ['#kept'] })
+      tf.tensor([2]).send(bob)
+      scope(() => {
+        tf.tensor([3]).send(bob, { tags: ['#kept'] })
+      })
+    }
+    drop()
+    for (let i = 0; i < 50 && (await bob.objectCount()) > 2; i++) await settled()
+    expect(await bob.search(['#kept'])).toHaveLength(2)
+    expect(await bob.objectCount()).toBe(2)
+  })
+
+  it('lets timers have their turn while it waits for one answer after another', async () => {
+    const x = tf.tensor([1]).send(worker('bob'))
+    let turns = 0
+    const timer = setInterval(() => turns++, 1)
+    const start = performance.now()
+    while (performance.now() - start < 100) (await x.fetch()).dispose()
+    clearInterval(timer)
+    expect(turns).toBeGreaterThan(0)
+  })
+
+  it('takes indices written as an array for integers', async () => {
+    const x = tf.tensor([10, 20, 30]).send(worker('bob'))
+    expect(await values(x.gather([2, 0]))).toEqual([30, 10])
   })
 })

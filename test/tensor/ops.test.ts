@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { withFastMatMul } from '../../src/tensor/matmul.ts'
 import { type OpRow, opRow, type Value } from '../../src/tensor/ops.ts'
 import { backward, record, Tracked } from '../../src/tensor/tape.ts'
-import { readyForTest, testBackend } from '../backend.ts'
+import { readyForTest, settled, testBackend } from '../backend.ts'
 import {
   anyTensor,
   type Call,
@@ -372,6 +372,7 @@ describe('nothing is left over', () => {
       })
     once()
     await bob.flush()
+    await settled()
     const before = [tf.memory().numTensors, tf.memory().numDataBuffers, await bob.objectCount()]
     for (let i = 0; i < 50; i++) once()
     await bob.flush()
@@ -761,6 +762,7 @@ describe('what arrives unchecked', () => {
       tf.zeros([0, 2]),
     ]
     const pointers = tensors.map((tensor) => send(tensor, guarded))
+    await settled()
     const before = tf.memory().numTensors
     const ids = pointers.map(({ id }) => id)
     let refused = 0

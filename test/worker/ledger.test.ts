@@ -566,7 +566,15 @@ describe('whoSawWhat', () => {
     const [found] = await bob.as('mallory').search(['#x'])
     await found!.fetch().catch(() => undefined)
     const text = await whoSawWhat([bob], silent)
-    expect(linesOf(text)).toContainEqual(['mallory', 'nothing', 'bob', 'fetch, refused', 'asked by mallory', '1', '0'])
+    expect(linesOf(text)).toContainEqual([
+      'mallory',
+      'nothing of float32 [1] #x',
+      'bob',
+      'fetch, refused',
+      'asked by mallory',
+      '1',
+      '0',
+    ])
   })
 
   it('counts a worker once that is given through several sessions', async () => {
