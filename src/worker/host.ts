@@ -235,7 +235,8 @@ export class HostSession {
       // Whether an operation on private values failed is itself something about the values.
       this.#transport.send([FrameKind.failure, seq, error])
       // What was built on a failure says nothing new; but what was to have an effect here, and had none, must be said.
-      const isEffect = results.length === 0
+      // What goes to a peer fails there: whoever waits for it there hears of it.
+      const isEffect = results.length === 0 && name !== 'transfer' && name !== 'relay'
       const isNew = error.origin === this.originOf(seq)
       if (isNew || (isEffect && !this.#unheard.some(({ error: { origin } }) => origin === error.origin))) {
         this.#unheard.push({ error, isEffect })

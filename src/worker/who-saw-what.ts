@@ -67,7 +67,7 @@ function once(entries: readonly LedgerEntry[]): LedgerEntry[] {
   })
 }
 
-/** One rule under the head, none between rows. */
+/** No rules between rows. */
 const NO_INNER_RULES = { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' }
 
 const whatOf = ({ shape, dtype, tags }: LedgerEntry): string => [`${dtype} ${showShape(shape)}`, ...tags].join(' ')
