@@ -5,10 +5,13 @@
  * function is refused.
  */
 import { sottoError } from '../errors.ts'
+import type { Location, ObjectId } from './location.ts'
 
 /** What a scope can free. */
 export interface Disposable {
   dispose(): void
+  /** Gives up an object without saying so to its worker; the scope says it for all of them in one frame. */
+  surrender?(): { readonly location: Location; readonly id: ObjectId } | null
 }
 
 interface Context {
@@ -83,9 +86,20 @@ export function scope<T>(action: () => T): T {
   const end = (result: unknown) => {
     const kept = new Set<unknown>()
     collect(result, kept, 0)
+    const freed = new Map<Location, ObjectId[]>()
     for (const item of made) {
       if (kept.has(item)) outer.made?.add(item)
-      else item.dispose()
+      else if (item.surrender === undefined) item.dispose()
+      else {
+        const object = item.surrender()
+        if (object === null) continue
+        const ids = freed.get(object.location)
+        if (ids) ids.push(object.id)
+        else freed.set(object.location, [object.id])
+      }
+    }
+    for (const [location, ids] of freed) {
+      for (let at = 0; at < ids.length; at += MOST_IDS) location.tell('free', { ids: ids.slice(at, at + MOST_IDS) })
     }
   }
   let result: T
@@ -110,6 +124,9 @@ export function scope<T>(action: () => T): T {
     },
   ) as T
 }
+
+/** Objects freed by one frame. */
+const MOST_IDS = 1024
 
 /** Deep enough for any result of pointers one would return; a cycle ends there too. */
 const DEPTH = 8

@@ -416,11 +416,17 @@ export class PointerTensor {
 
   /** Frees the object. A pointer that does not own (from `search`, or a gradient) only forgets it. */
   dispose(): void {
-    const { owns, stays, location, id, consumed } = this.#handle
+    const object = this.surrender()
+    if (object !== null) object.location.tell('free', { ids: [object.id] })
+  }
+
+  /** @internal Gives the object up; whoever calls this frees it. */
+  surrender(): { readonly location: Location; readonly id: ObjectId } | null {
+    const { owns, stays, consumed } = this.#handle
     // What belongs to a model, or to another identity, is not this pointer's to give up.
-    if (consumed !== null || stays) return
+    if (consumed !== null || stays) return null
     this.#handle.consumed = 'dispose'
-    if (owns) location.tell('free', { ids: [id] })
+    return owns ? this.#handle : null
   }
 
   [Symbol.dispose](): void {
