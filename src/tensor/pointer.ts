@@ -16,7 +16,7 @@ import {
   type Privacy,
 } from './location.ts'
 import { type OpName, type OpRow, ops } from './ops.ts'
-import { byteSizeOf, type DType, type Shape, type Spec, sameShape, showShape } from './shape.ts'
+import { type DType, type Shape, type Spec, sameShape, showShape } from './shape.ts'
 import { fromWire, specOf, toWire } from './wire.ts'
 
 /** What an op takes beside pointers: numbers, and arrays as tfjs takes them. */
@@ -586,6 +586,3 @@ export function sendTensor(tensor: tf.Tensor, location: Location, options: SendO
     node: requiresGrad ? leaf(edge) : undefined,
   })
 }
-
-/** Bytes of a pointer's tensor. */
-export const byteSize = (pointer: PointerTensor): number => byteSizeOf(pointer)

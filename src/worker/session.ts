@@ -5,7 +5,7 @@
  * Commands are pipelined: `tell` sends and returns, and nothing comes back unless it fails. The worker carries them out
  * in the order of their numbers.
  */
-import { type Code, isSottoError, sottoError } from '../errors.ts'
+import { type Code, sottoError } from '../errors.ts'
 import { newId } from '../tensor/location.ts'
 import {
   type AskName,
@@ -94,7 +94,7 @@ export class Session {
   /** Sites of commands that may still fail, oldest first. */
   readonly #sites = new Map<number, Site>()
   /** The command being sent, where the worker carries it out before `send` returns. */
-  #now: { readonly seq: number; readonly site: Site } | null = null
+  #now: { readonly seq: number; readonly what: string } | null = null
   /** The last command that the worker may have to wait with, and up to where all are known to be done. */
   #lastWaiting = 0
   #settledUpTo = 0
@@ -129,7 +129,7 @@ export class Session {
     else if (this.#transport.isSynchronous && this.#lastWaiting <= this.#settledUpTo) {
       // Whether it fails is known before `send` returns, with the caller still on the stack: nothing to note before.
       const outer = this.#now
-      this.#now = { seq, site: { what: whatOf(name, body) } }
+      this.#now = { seq, what: whatOf(name, body) }
       this.#transport.send([FrameKind.request, seq, name, body])
       this.#now = outer
     } else {
@@ -157,7 +157,7 @@ export class Session {
 
   /** The site of the command that is being sent at this moment. */
   #siteNow(seq: number): Site | undefined {
-    return this.#now?.seq === seq ? noted(this.#now.site.what, WHOLE_STACK) : undefined
+    return this.#now?.seq === seq ? noted(this.#now.what, WHOLE_STACK) : undefined
   }
 
   #receive(frame: Frame | Error): void {
@@ -211,7 +211,6 @@ export class Session {
       ...(own && site ? { op: site.what } : {}),
       ...(where ? { where } : {}),
     })
-    if (!isSottoError(error)) return error
     failures.set(origin, error)
     if (failures.size > REMEMBERED) failures.delete(failures.keys().next().value as string)
     return error
