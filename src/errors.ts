@@ -30,6 +30,21 @@ export const codes = {
     kind: 'state',
     meaning: 'an async function was given to a scope where the runtime cannot follow it',
   },
+  ERR_PRECISION: { kind: 'argument', meaning: 'values of different encodings meet, or a value has none' },
+  ERR_PARTIES: {
+    kind: 'placement',
+    meaning: 'secrets of different parties meet, or the parties do not fit the operation',
+  },
+  ERR_PROVIDER: { kind: 'placement', meaning: 'the operation needs a provider, and the parties have none' },
+  ERR_USED_TWICE: { kind: 'state', meaning: 'randomness that is good for one use was asked for again' },
+  ERR_OUT_OF_STEP: {
+    kind: 'protocol',
+    meaning: 'the parties of a secret computation do not carry out the same commands',
+  },
+  ERR_PARTY_LOST: {
+    kind: 'session',
+    meaning: 'a party of a secret computation has left or failed; its secrets are gone',
+  },
   ERR_BACKEND: { kind: 'state', meaning: 'the tensor backend asked for cannot be had here' },
 
   ERR_SESSION_CLOSED: { kind: 'session', meaning: 'the session with the worker is closed' },

@@ -7,11 +7,16 @@
 import { sottoError } from '../errors.ts'
 import type { Location, ObjectId } from './location.ts'
 
+/** An object that somebody else is to free; that of a secret is at several places. */
+export type Surrendered =
+  | { readonly location: Location; readonly id: ObjectId }
+  | { readonly locations: readonly Location[]; readonly id: ObjectId }
+
 /** What a scope can free. */
 export interface Disposable {
   dispose(): void
   /** Gives up an object without saying so to its worker; the scope says it for all of them in one frame. */
-  surrender?(): { readonly location: Location; readonly id: ObjectId } | null
+  surrender?(): Surrendered | null
 }
 
 interface Context {
@@ -93,9 +98,11 @@ export function scope<T>(action: () => T): T {
       else {
         const object = item.surrender()
         if (object === null) continue
-        const ids = freed.get(object.location)
-        if (ids) ids.push(object.id)
-        else freed.set(object.location, [object.id])
+        for (const location of 'locations' in object ? object.locations : [object.location]) {
+          const ids = freed.get(location)
+          if (ids) ids.push(object.id)
+          else freed.set(location, [object.id])
+        }
       }
     }
     for (const [location, ids] of freed) {

@@ -22,6 +22,10 @@ export interface Policy {
   readonly allow: readonly string[]
   /** Identities that may see what is computed from it, but not itself. */
   readonly allowResults: readonly string[]
+  /** Workers among which it may be shared as a secret: the parties and the provider, besides the worker it is on. */
+  readonly allowShares?: readonly string[]
+  /** Identities that may see a total or mean of it and of other owners' values, taken in secret. */
+  readonly allowTotals?: readonly string[]
 }
 
 /** What travels with a tensor besides its values. */
@@ -33,6 +37,8 @@ export interface Labels {
 export interface Privacy {
   readonly allow: readonly string[]
   readonly allowResults: readonly string[]
+  readonly allowShares?: readonly string[]
+  readonly allowTotals?: readonly string[]
 }
 
 /** An operand: an object of the worker by its id, a number or bool as written, a small tensor, or none. */

@@ -87,6 +87,10 @@ export class RemoteModel {
   get inputShapes(): readonly (readonly (number | null)[])[] {
     return this.#skeleton.model.inputs.map(({ shape }) => shape)
   }
+  /** @internal The layers, with whatever weights they had when they were sent. */
+  get skeleton(): tf.LayersModel {
+    return this.#skeleton.model
+  }
   get isTraining(): boolean {
     return this.#training
   }
@@ -259,7 +263,15 @@ const collector = new FinalizationRegistry<{ location: Location; id: ObjectId }>
 /** Sends a copy of a model to a worker; the handle is there at once. */
 export function sendModel(model: tf.LayersModel, location: Location, options: ModelSendOptions = {}): RemoteModel {
   checkLocation('send', location)
-  checkSendOptions('send', options, ['tags', 'description', 'private', 'allow', 'allowResults'])
+  checkSendOptions('send', options, [
+    'tags',
+    'description',
+    'private',
+    'allow',
+    'allowResults',
+    'allowShares',
+    'allowTotals',
+  ])
   if (!(model.inputs?.length > 0))
     throw sottoError('ERR_ARGUMENT_VALUE', 'send: the model has no shape yet; give its first layer an inputShape')
   const home = atHome.get(model)

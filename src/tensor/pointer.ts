@@ -92,6 +92,16 @@ export interface SendOptions {
   allow?: readonly string[]
   /** Identities that may see what is computed from a private object, but not the object. */
   allowResults?: readonly string[]
+  /**
+   * Workers among which a private object may be shared as a secret, by the names under which its owner knows them: every
+   * party besides the worker it is on, and the provider. What the secret is opened for, the other two rights say.
+   */
+  allowShares?: readonly string[]
+  /**
+   * Identities that may see the total or the mean of a private object and of at least two other owners' (see `meanOf`),
+   * but not the object.
+   */
+  allowTotals?: readonly string[]
 }
 
 export interface MoveOptions {
@@ -128,7 +138,16 @@ export function checkLocation(entry: string, location: unknown): asserts locatio
   }
 }
 
-const SEND_OPTIONS = ['tags', 'description', 'requiresGrad', 'private', 'allow', 'allowResults'] as const
+const SEND_OPTIONS = [
+  'tags',
+  'description',
+  'requiresGrad',
+  'private',
+  'allow',
+  'allowResults',
+  'allowShares',
+  'allowTotals',
+] as const
 
 export function checkSendOptions(entry: string, options: SendOptions, known: readonly string[] = SEND_OPTIONS): void {
   checkOptions(entry, options, known)
@@ -140,13 +159,20 @@ export function checkSendOptions(entry: string, options: SendOptions, known: rea
 export function privacyOf(options: SendOptions): Privacy | null {
   const allow = names('allow', options.allow ?? [])
   const allowResults = names('allowResults', options.allowResults ?? [])
+  const allowShares = names('allowShares', options.allowShares ?? [])
+  const allowTotals = names('allowTotals', options.allowTotals ?? [])
   if (!options.private) {
-    if (allow.length > 0 || allowResults.length > 0) {
-      throw sottoError('ERR_ARGUMENT_VALUE', 'send: "allow" and "allowResults" go with { private: true }')
+    if ([allow, allowResults, allowShares, allowTotals].some(({ length }) => length > 0)) {
+      throw sottoError('ERR_ARGUMENT_VALUE', 'send: "allow" and what begins with it go with { private: true }')
     }
     return null
   }
-  return { allow, allowResults }
+  return {
+    allow,
+    allowResults,
+    ...(allowShares.length > 0 ? { allowShares } : {}),
+    ...(allowTotals.length > 0 ? { allowTotals } : {}),
+  }
 }
 
 export function labelsOf({ tags = [], description = '' }: SendOptions): Labels {

@@ -8,9 +8,9 @@ import { isSottoError, type SottoErrorLike, sottoError } from '../errors.ts'
 import type { tf } from '../tensor/backend.ts'
 import type { Segment, Tracked } from '../tensor/tape.ts'
 import { checkFrame } from './codec.ts'
-import { handlers, isAsk } from './handlers.ts'
 import { Ledger } from './ledger.ts'
 import { Mailbox } from './mailbox.ts'
+import { messageRow } from './messages.ts'
 import { type Access, mayMove, maySee, PUBLIC, refused } from './permissions.ts'
 import {
   type ErrorWire,
@@ -20,7 +20,7 @@ import {
   type RequestFrame,
   type WorkerStats,
 } from './protocol.ts'
-import { checkRequest, isMessageName } from './schema.ts'
+import { checkRequest } from './schema.ts'
 import { Session } from './session.ts'
 import { OperationFailed, Poison, Store } from './store.ts'
 import type { Transport } from './transport/transport.ts'
@@ -148,6 +148,9 @@ export class HostSession {
   #seq = 0
   /** Failures that the caller has not been told by a get, fetch or flush. */
   #unheard: { error: ErrorWire; isEffect: boolean }[] = []
+  /** What goes on while later commands are carried out. */
+  readonly #going = new Set<Promise<unknown>>()
+  readonly #endListeners: (() => void)[] = []
 
   constructor(host: WorkerHost, transport: Transport) {
     this.host = host
@@ -185,15 +188,15 @@ export class HostSession {
     let results: readonly string[] = []
     let result: unknown
     try {
-      if (!isMessageName(name)) throw sottoError('ERR_UNKNOWN_MESSAGE', 'there is no message of that name')
+      const row = messageRow(name)
+      if (row === undefined) throw sottoError('ERR_UNKNOWN_MESSAGE', 'there is no message of that name')
       if (!this.greeted && name !== 'hello') throw sottoError('ERR_PROTOCOL', 'the first message must be hello')
-      if (this.role === 'peer' && this.greeted && name !== 'deposit') {
+      if (this.role === 'peer' && this.greeted && !row.isFromPeer) {
         throw sottoError('ERR_PERMISSION', 'a peer may deposit, and nothing else')
       }
-      const request = checkRequest(name, body)
+      const request = checkRequest(name, row.schema, body) as object
       results = resultsOf(request)
-      const handler = handlers[name] as (session: HostSession, body: unknown) => unknown
-      result = handler(this, request)
+      result = row.handle(this, request)
     } catch (error) {
       return this.#fail(seq, name, results, error)
     }
@@ -225,7 +228,7 @@ export class HostSession {
       if (this.host.store.has(id) || this.host.store.count >= this.host.limits.objects) continue
       this.host.store.add(id, { kind: 'failed', error, access, owner: this.name, session: this })
     }
-    if (isAsk(name)) {
+    if (messageRow(name)?.isAsk === true) {
       if (!maySee(access, this.name)) {
         return this.#transport.send([FrameKind.failure, seq, this.#wire(refused(name, this.name, access), seq)])
       }
@@ -273,8 +276,14 @@ export class HostSession {
 
   /** Whether a value may go to a peer in clear: this session's identity, or the peer, must be allowed. */
   mayMoveTo(access: Access, to: string): boolean {
-    const address = this.peers.get(to)
-    return mayMove(access, this.name, to, (owner) => address !== undefined && this.host.knows(owner, to, address))
+    return mayMove(access, this.name, to, (owner) => this.isKnown(owner, to))
+  }
+
+  /** Whether an identity means by a name the worker that this session means, or this very worker. */
+  isKnown(owner: string, name: string): boolean {
+    if (name === this.host.id) return true
+    const address = this.peers.get(name)
+    return address !== undefined && this.host.knows(owner, name, address)
   }
 
   /** The backward pass of a name, begun when it is first spoken of. */
@@ -313,12 +322,36 @@ export class HostSession {
     if (first) throw new Poison({ error: first.error, access: [] })
   }
 
+  /** Notes work that a handler has begun and not waited for; a flush waits for it. */
+  goesOn(work: Promise<unknown>): void {
+    const settled: Promise<unknown> = work.then(
+      () => this.#going.delete(settled),
+      () => this.#going.delete(settled),
+    )
+    this.#going.add(settled)
+  }
+
+  /** Waits until nothing that was begun before goes on. */
+  async idle(): Promise<void> {
+    while (this.#going.size > 0) await Promise.all(this.#going)
+  }
+
+  get isIdle(): boolean {
+    return this.#going.size === 0
+  }
+
+  /** Calls back when the session has ended. */
+  onEnd(listener: () => void): void {
+    this.#endListeners.push(listener)
+  }
+
   close(reason?: Error): void {
     this.#transport.close(reason)
   }
 
   end(): void {
     this.#ended = true
+    for (const listener of this.#endListeners.splice(0)) listener()
     this.#queue.length = 0
     for (const name of [...this.#passes.keys()]) this.endPass(name, false)
     this.host.mailbox.endSession(this)

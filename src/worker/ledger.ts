@@ -5,11 +5,15 @@
  */
 import type { DType, Shape } from '../tensor/shape.ts'
 
-export type LedgerEvent = 'left' | 'came' | 'refused'
+/**
+ * A value left the worker in clear, came to it, or was asked for and refused; was shared as a secret, which shows it to
+ * nobody; or was opened by those who hold shares of it, each of whom writes the same.
+ */
+export type LedgerEvent = 'left' | 'came' | 'refused' | 'shared' | 'opened'
 
 /** One row of a ledger. */
 export interface LedgerEntry {
-  /** Whether the value left the worker, came to it, or was asked for and refused. */
+  /** What became of the value. */
   readonly event: LedgerEvent
   /** The verb: get, fetch, send, operand, move, gradient, get model, …; of a change refused: step, zeroGrad, … */
   readonly operation: string
@@ -53,6 +57,8 @@ export class Ledger {
     left: new Map(),
     came: new Map(),
     refused: new Map(),
+    shared: new Map(),
+    opened: new Map(),
   }
 
   record(record: LedgerRecord): void {
@@ -87,9 +93,8 @@ export class Ledger {
 
   /** Rows in the order of their first event. */
   entries(): LedgerEntry[] {
-    const { left, came, refused } = this.#rows
-    const rows = [...left.values(), ...came.values(), ...refused.values()]
-    return rows
+    return Object.values(this.#rows)
+      .flatMap((rows) => [...rows.values()])
       .sort((a, b) => a.order - b.order)
       .map(({ order, ...row }) => ({ ...row, shape: [...row.shape], tags: [...row.tags] }))
   }

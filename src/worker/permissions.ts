@@ -39,11 +39,26 @@ const accesses = new Interned<Access>()
 
 const sorted = (names: Iterable<string>): string[] => [...new Set(names)].sort()
 
-function intern(owner: string, allow: Iterable<string>, allowResults: Iterable<string>): PolicyRecord {
-  const policy = { owner, allow: sorted(allow), allowResults: sorted(allowResults) }
-  const key = JSON.stringify([policy.owner, policy.allow, policy.allowResults])
+function intern({ owner, allow, allowResults, allowShares = [], allowTotals = [] }: Policy): PolicyRecord {
+  const policy = plainPolicy({
+    owner,
+    allow: sorted(allow),
+    allowResults: sorted(allowResults),
+    allowShares: sorted(allowShares),
+    allowTotals: sorted(allowTotals),
+  })
+  const key = JSON.stringify(policy)
   return policies.get(key) ?? policies.set(key, { ...policy, key })
 }
+
+/** A policy as it travels: rights that came later are left out where nobody has them. */
+const plainPolicy = ({ owner, allow, allowResults, allowShares = [], allowTotals = [] }: Policy): Policy => ({
+  owner,
+  allow,
+  allowResults,
+  ...(allowShares.length > 0 ? { allowShares } : {}),
+  ...(allowTotals.length > 0 ? { allowTotals } : {}),
+})
 
 function internAll(records: readonly PolicyRecord[]): Access {
   if (records.length === 0) return PUBLIC
@@ -56,12 +71,12 @@ function internAll(records: readonly PolicyRecord[]): Access {
 
 /** The access of a value that its sender made private, or left public. */
 export function accessOf(privacy: Privacy | null, owner: string): Access {
-  return privacy === null ? PUBLIC : internAll([intern(owner, privacy.allow, privacy.allowResults)])
+  return privacy === null ? PUBLIC : internAll([intern({ owner, ...privacy })])
 }
 
 /** Access as it arrived from a peer. */
 export function accessFrom(list: readonly Policy[]): Access {
-  return internAll(list.map(({ owner, allow, allowResults }) => intern(owner, allow, allowResults)))
+  return internAll(list.map(intern))
 }
 
 /** Both sets of policies. */
@@ -78,9 +93,7 @@ export function derivedFrom(access: Access): Access {
   if (access.length === 0) return PUBLIC
   let derived = derivations.get(access)
   if (derived === undefined) {
-    derived = internAll(
-      access.map(({ owner, allow, allowResults }) => intern(owner, [...allow, ...allowResults], allowResults)),
-    )
+    derived = internAll(access.map((policy) => intern({ ...policy, allow: [...policy.allow, ...policy.allowResults] })))
     derivations.set(access, derived)
   }
   return derived
@@ -102,6 +115,52 @@ export const maySee = (access: Access, identity: string): boolean => access.ever
  */
 export const mayMove = (access: Access, asker: string, to: string, knownTo: (owner: string) => boolean): boolean =>
   access.every((policy) => allows(policy, asker) || (allows(policy, to) && knownTo(policy.owner)))
+
+/**
+ * Whether a value may be shared as a secret among workers: under each policy, all of them besides the worker it is on must
+ * be named by its owner, who must know them by these names. No single one of them learns it then, nor all but one; what
+ * the secret is opened for, the policies decide, which go along with the shares.
+ */
+export const mayShare = (
+  access: Access,
+  names: readonly string[],
+  knownTo: (owner: string, name: string) => boolean,
+): boolean =>
+  access.every(({ owner, allowShares = [] }) =>
+    names.every((name) => allowShares.includes(name) && knownTo(owner, name)),
+  )
+
+/** Policies as they travel, without the key that interning gave them. */
+export const plainAccess = (access: Access): Access => access.map(plainPolicy)
+
+/** Owners whose values a total must hold before it is one: of two, either could take its own away. */
+const FEWEST_OWNERS = 3
+
+/**
+ * The access of a total: those who may see totals are let in when each value belongs to one owner, and there are at least
+ * three of them, each with one value. What the owner of a value computed it from, the total cannot tell.
+ */
+export function totalOf(values: readonly Access[]): Access {
+  const derived = derivedFrom(values.reduce(combine, PUBLIC))
+  const owners = new Set(values.map((access) => (access.length === 1 ? access[0]!.owner : null)))
+  if (owners.has(null) || owners.size < values.length || owners.size < FEWEST_OWNERS) return derived
+  return internAll(
+    derived.map(({ allowTotals = [], ...policy }) =>
+      intern({ ...policy, allow: [...policy.allow, ...allowTotals], allowTotals }),
+    ),
+  )
+}
+
+/** The refusal to share; it tells nothing of the value. */
+export function refusedToShare(names: readonly string[], access: Access): Error {
+  const owners = sorted(access.map(({ owner }) => owner)).join(', ')
+  const list = names.map((name) => `'${name}'`).join(', ')
+  return sottoError(
+    'ERR_PERMISSION',
+    `share: the value is private to ${owners}, who has not allowed it to be shared among ${names.join(', ')}; its owner can send it with { allowShares: [${list}] }, and must know these workers by these names (addWorkers)`,
+    { action: 'share', names },
+  )
+}
 
 /** The refusal; it tells nothing of the value. */
 export function refused(action: string, identity: string, access: Access): Error {

@@ -7,7 +7,7 @@
 import type { Code } from '../errors.ts'
 import type { Labels, ObjectId, Policy, Verbs } from '../tensor/location.ts'
 import type { ModelWire } from '../tensor/model-wire.ts'
-import type { Spec } from '../tensor/shape.ts'
+import type { Shape, Spec } from '../tensor/shape.ts'
 import type { TensorWire } from '../tensor/wire.ts'
 import type { LedgerEntry } from './ledger.ts'
 
@@ -17,7 +17,7 @@ export const PROTOCOL_VERSION = 1
 /** What is told of an object to those who may find it: never its values. */
 export interface ObjectInfo extends Spec, Labels {
   readonly id: ObjectId
-  readonly kind: 'tensor' | 'model' | 'optimizer' | 'failed'
+  readonly kind: 'tensor' | 'model' | 'optimizer' | 'share' | 'fixed' | 'failed'
   readonly bytes: number
   readonly owner: string
   readonly isPrivate: boolean
@@ -65,6 +65,14 @@ export type Deposit =
       readonly failure?: ErrorWire
     }
   | { readonly kind: 'model'; readonly value: ModelWire; readonly labels: Labels; readonly access: readonly Policy[] }
+  /** A share of a secret: its words, or the seed of the stream that they are drawn from. */
+  | {
+      readonly kind: 'share'
+      readonly shape: Shape
+      readonly data?: Uint8Array
+      readonly seed?: Uint8Array
+      readonly access: readonly Policy[]
+    }
   | { readonly kind: 'failed'; readonly error: ErrorWire; readonly access: readonly Policy[] }
   /** A gradient that the pass did not bring about. */
   | { readonly kind: 'none' }

@@ -59,7 +59,7 @@ const name = v.pipe(v.string(), v.minLength(1), v.maxLength(256))
 const tags = v.pipe(v.array(v.pipe(v.string(), v.maxLength(256))), v.maxLength(MAX_TAGS))
 const names = v.pipe(v.array(name), v.maxLength(256))
 const labels = v.strictObject({ tags, description: v.pipe(v.string(), v.maxLength(MAX_TEXT)) })
-const rights = { allow: names, allowResults: names }
+const rights = { allow: names, allowResults: names, allowShares: v.optional(names), allowTotals: v.optional(names) }
 const privacy = v.nullable(v.strictObject(rights))
 const access = v.pipe(v.array(v.strictObject({ owner: name, ...rights })), v.maxLength(256))
 const tensor = v.custom<TensorWire>(isTensor)
@@ -95,14 +95,41 @@ const error = v.strictObject({
   worker: name,
   origin: name,
 })
+const bytes = v.instance(Uint8Array)
+const shape = v.pipe(v.array(count), v.maxLength(MAX_RANK))
+
+/** What messages are made of. */
+export const fields = {
+  bytes,
+  shape,
+  id,
+  out,
+  outs,
+  name,
+  names,
+  tensor,
+  access,
+  privacy,
+  labels,
+  count,
+  error,
+} as const
+
 const deposit = v.variant('kind', [
   v.strictObject({ kind: v.literal('tensor'), value: tensor, labels, access, failure: v.optional(error) }),
   v.strictObject({ kind: v.literal('model'), value: model, labels, access }),
+  v.strictObject({
+    kind: v.literal('share'),
+    shape,
+    data: v.optional(bytes),
+    seed: v.optional(v.pipe(bytes, v.length(32))),
+    access,
+  }),
   v.strictObject({ kind: v.literal('failed'), error, access }),
   v.strictObject({ kind: v.literal('none') }),
 ]) as unknown as v.GenericSchema<unknown, Deposit>
 
-const schemas: { readonly [N in MessageName]: v.GenericSchema<unknown, Request<N>> } = {
+export const schemas: { readonly [N in MessageName]: v.GenericSchema<unknown, Request<N>> } = {
   hello: v.strictObject({ version: count, role: v.picklist(['caller', 'peer']), name, session: out }),
   peers: v.strictObject({ peers: v.pipe(v.array(v.strictObject({ name, address: name })), v.maxLength(1024)) }),
   deposit: v.strictObject({ key: out, content: deposit }),
@@ -142,11 +169,13 @@ const schemas: { readonly [N in MessageName]: v.GenericSchema<unknown, Request<N
   step: v.strictObject({ id: out }),
 }
 
-export const isMessageName = (value: string): value is MessageName => Object.hasOwn(schemas, value)
-
 /** @throws ProtocolError that names the message and the field, never what came in it */
-export function checkRequest<N extends MessageName>(message: N, body: unknown): Request<N> {
-  const result = v.safeParse(schemas[message], body, { abortEarly: true })
+export function checkRequest<Request>(
+  message: string,
+  schema: v.GenericSchema<unknown, Request>,
+  body: unknown,
+): Request {
+  const result = v.safeParse(schema, body, { abortEarly: true })
   if (result.success) return result.output
   const path = result.issues[0]?.path?.map(({ key }) => String(key).slice(0, 40)).join('.') ?? ''
   throw sottoError('ERR_PROTOCOL', `${message}: the body is malformed${path === '' ? '' : ` at "${path}"`}`, {

@@ -155,6 +155,11 @@ export class Session {
     this.#transport.close(reason)
   }
 
+  /** Calls back when the session ends, at once if it has. */
+  onClose(listener: (reason: Error | undefined) => void): void {
+    this.#transport.onClose(listener)
+  }
+
   /** The site of the command that is being sent at this moment. */
   #siteNow(seq: number): Site | undefined {
     return this.#now?.seq === seq ? noted(this.#now.what, WHOLE_STACK) : undefined

@@ -3,7 +3,7 @@ import { sottoError } from '../errors.ts'
 import type { tf } from '../tensor/backend.ts'
 import { gradientId, type Labels, type ObjectId } from '../tensor/location.ts'
 import type { Config, OptimizerKind } from '../tensor/optimizers.ts'
-import { byteSizeOf } from '../tensor/shape.ts'
+import { byteSizeOf, type DType, type Shape } from '../tensor/shape.ts'
 import type { Anchor, Tracked } from '../tensor/tape.ts'
 import { specOf } from '../tensor/wire.ts'
 import { type Access, combine, PUBLIC } from './permissions.ts'
@@ -68,7 +68,17 @@ export interface StoredEdge extends Owned {
   readonly leaf: Tracked | null
 }
 
-export type Stored = StoredTensor | StoredModel | StoredOptimizer | Failed | StoredEdge
+/** What other parts of the library keep on a worker: shares of secrets, fixed-precision tensors. */
+export interface StoredOther extends Owned {
+  readonly kind: 'share' | 'fixed'
+  readonly shape: Shape
+  readonly dtype: DType
+  readonly access: Access
+  readonly bytes: number
+  release(): void
+}
+
+export type Stored = StoredTensor | StoredModel | StoredOptimizer | StoredOther | Failed | StoredEdge
 
 /** What an id gives to read. */
 export interface Readable {
@@ -173,6 +183,12 @@ export class Store {
     if (stored.kind !== 'optimizer') throw wrongKind(id, stored.kind, 'optimizer')
     return stored
   }
+  /** What another part of the library keeps. */
+  other(id: ObjectId, kind: StoredOther['kind']): StoredOther {
+    const stored = this.#live(id)
+    if (stored.kind !== kind) throw wrongKind(id, stored.kind, kind)
+    return stored as StoredOther
+  }
   edge(id: ObjectId): StoredEdge {
     const stored = this.#live(id)
     if (stored.kind !== 'edge') throw wrongKind(id, stored.kind, 'edge of a graph')
@@ -258,6 +274,9 @@ function release(stored: Stored): void {
       for (const slots of stored.slots.values()) for (const tensor of Object.values(slots)) tensor.dispose()
       stored.slots.clear()
       return
+    case 'share':
+    case 'fixed':
+      return stored.release()
     case 'edge':
       return stored.anchor.release()
     case 'failed':
@@ -288,6 +307,11 @@ function infoOf(id: ObjectId, stored: Exclude<Stored, StoredEdge>): ObjectInfo {
       }
       const isPrivate = stored.parameters.some(({ access }) => access.length > 0)
       return { ...common, ...EMPTY, bytes, isPrivate }
+    }
+    case 'share':
+    case 'fixed': {
+      const { shape, dtype, bytes, access } = stored
+      return { ...common, ...EMPTY, shape, dtype, bytes, isPrivate: access.length > 0 }
     }
     case 'failed':
       return { ...common, ...EMPTY, isPrivate: stored.access.length > 0 }

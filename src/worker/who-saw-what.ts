@@ -33,7 +33,7 @@ export async function whoSawWhat(
     const refused = entry.event === 'refused'
     table.push([
       to,
-      refused ? `nothing of ${whatOf(entry)}` : whatOf(entry),
+      refused || entry.event === 'shared' ? `nothing of ${whatOf(entry)}` : whatOf(entry),
       from,
       refused ? `${operation}, refused` : operation,
       why,
@@ -54,10 +54,19 @@ function once(entries: readonly LedgerEntry[]): LedgerEntry[] {
   const keyOf = ({ operation, shape, dtype, from, to }: LedgerEntry) =>
     JSON.stringify([operation, shape, dtype, from, to])
   const told = new Map<string, number>()
+  // Everyone who holds shares of a secret writes down that it was opened.
+  const opened = new Map<string, LedgerEntry>()
+  for (const entry of entries) {
+    if (entry.event !== 'opened') continue
+    const key = keyOf(entry)
+    const before = opened.get(key)
+    if (before === undefined || before.count < entry.count) opened.set(key, entry)
+  }
   for (const entry of entries) {
     if (entry.event === 'left') told.set(keyOf(entry), (told.get(keyOf(entry)) ?? 0) + entry.count)
   }
   return entries.flatMap((entry) => {
+    if (entry.event === 'opened') return opened.get(keyOf(entry)) === entry ? [entry] : []
     if (entry.event !== 'came') return [entry]
     const key = keyOf(entry)
     const known = Math.min(entry.count, told.get(key) ?? 0)

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { decode, encode } from '../../src/worker/codec.ts'
 import { handlers } from '../../src/worker/handlers.ts'
 import { defaultLimits } from '../../src/worker/host.ts'
+import { messageRow } from '../../src/worker/messages.ts'
 import { type Frame, FrameKind, type MessageName, PROTOCOL_VERSION } from '../../src/worker/protocol.ts'
 import { checkRequest } from '../../src/worker/schema.ts'
 import { sampleBodies, sampleFrames } from './sample-frames.ts'
@@ -58,11 +59,13 @@ describe('PROTOCOL.md', () => {
   })
 
   it.each(messages)('shows a body of %s that the worker takes, and takes no other field', (message) => {
-    expect(checkRequest(message, sampleBodies[message])).toEqual(sampleBodies[message])
-    expect(() => checkRequest(message, { ...sampleBodies[message], extra: 1 })).toThrow('malformed')
+    expect(checkRequest(message, messageRow(message)!.schema, sampleBodies[message])).toEqual(sampleBodies[message])
+    expect(() => checkRequest(message, messageRow(message)!.schema, { ...sampleBodies[message], extra: 1 })).toThrow(
+      'malformed',
+    )
     for (const field of Object.keys(sampleBodies[message])) {
       const { [field as never]: _, ...rest } = sampleBodies[message]
-      expect(() => checkRequest(message, rest)).toThrow('malformed')
+      expect(() => checkRequest(message, messageRow(message)!.schema, rest)).toThrow('malformed')
     }
   })
 

@@ -19,7 +19,8 @@ function write(
 ): void {
   const { id, ledger } = session.host
   const { shape, dtype } = spec
-  const bytes = event === 'refused' ? 0 : byteSizeOf(spec)
+  // Of a secret that is shared, nobody sees a byte.
+  const bytes = event === 'refused' || event === 'shared' ? 0 : byteSizeOf(spec)
   ledger.record({ event, operation, shape, dtype, from: id, to: id, ...details, bytes })
 }
 
@@ -34,6 +35,26 @@ export function recordLeft(
   { to = session.name, access, tags = [] }: { to?: string; access: Access; tags?: readonly string[] },
 ): void {
   write(session, 'left', operation, spec, { to, tags, why: askedBy(session, access) })
+}
+
+/** Writes down that a value was shared as a secret among workers. */
+export function recordShared(
+  session: HostSession,
+  spec: Spec,
+  { parties, provider, tags = [] }: { parties: readonly string[]; provider: string | null; tags?: readonly string[] },
+): void {
+  const to = parties.join(' + ')
+  const why = `asked by ${session.name}; ${provider === null ? 'no provider' : `provider ${provider}`}`
+  write(session, 'shared', 'share', spec, { to, tags, why })
+}
+
+/** Writes down that a secret was opened for somebody by those who hold it. */
+export function recordOpened(
+  session: HostSession,
+  spec: Spec,
+  { parties, to = session.name, access }: { parties: readonly string[]; to?: string; access: Access },
+): void {
+  write(session, 'opened', 'reveal', spec, { from: parties.join(' + '), to, tags: [], why: askedBy(session, access) })
 }
 
 /** How a value came to be known here. */
@@ -71,9 +92,10 @@ export function refuse(
   operation: string,
   spec: Spec,
   { access, ...details }: { to?: string; access: Access; tags?: readonly string[] },
+  error: Error = refused(operation, session.name, access),
 ): never {
   recordRefused(session, operation, spec, details)
-  throw refused(operation, session.name, access)
+  throw error
 }
 
 /** Refuses to change, or to build on, what another identity made, and writes the attempt down. */

@@ -44,8 +44,11 @@ export const sessionHandlers: HandlersOf<
   objects: (session) => session.host.store.infos(),
 
   flush(session) {
-    session.raiseAll()
-    return null
+    const end = (): null => {
+      session.raiseAll()
+      return null
+    }
+    return session.isIdle ? end() : session.idle().then(end)
   },
 
   ledger: (session) => session.host.ledger.entries(),

@@ -6,7 +6,7 @@ import { Anchor, Tracked } from '../../tensor/tape.ts'
 import { fromWire, specOf, toWire } from '../../tensor/wire.ts'
 import type { HandlersOf } from '../handlers.ts'
 import type { HostSession } from '../host.ts'
-import { type Access, accessFrom } from '../permissions.ts'
+import { type Access, accessFrom, plainAccess } from '../permissions.ts'
 import type { Deposit, ErrorWire } from '../protocol.ts'
 import type { Session } from '../session.ts'
 import { modelAccess, NO_LABELS, Poison, type StoredModel } from '../store.ts'
@@ -38,6 +38,8 @@ export const transferHandlers: HandlersOf<'transfer' | 'receive'> = {
       switch (deposit.kind) {
         case 'none':
           throw sottoError('ERR_PROTOCOL', `${from} sent nothing where a tensor was to come`)
+        case 'share':
+          throw sottoError('ERR_PROTOCOL', `${from} sent a share where a tensor was to come`)
         case 'failed':
           throw failureIn(deposit)
         case 'model':
@@ -72,7 +74,7 @@ export function whenThere<T, R>(value: T | Promise<T>, then: (value: T) => R): R
 }
 
 /** The link to a peer that was introduced. */
-function linkTo(session: HostSession, to: string): Session {
+export function linkTo(session: HostSession, to: string): Session {
   const address = session.peers.get(to)
   if (address === undefined) {
     throw sottoError('ERR_UNKNOWN_PEER', `${session.host.id} was not introduced to ${to}; addWorkers([…]) does it`)
@@ -131,17 +133,13 @@ function modelDeposit(session: HostSession, stored: StoredModel, to: string, opt
 
 type FailedDeposit = Extract<Deposit, { kind: 'failed' }>
 
-function failedDeposit(session: HostSession, thrown: unknown): FailedDeposit {
+export function failedDeposit(session: HostSession, thrown: unknown): FailedDeposit {
   const { error, access } = poisonOf(session, thrown)
   return { kind: 'failed', error, access: plainAccess(access) }
 }
 
 /** What failed at the peer, to be thrown here. */
 export const failureIn = ({ error, access }: FailedDeposit): Poison => new Poison({ error, access: accessFrom(access) })
-
-/** Policies as they travel, without the key that interning gave them. */
-const plainAccess = (access: Access): Access =>
-  access.map(({ owner, allow, allowResults }) => ({ owner, allow, allowResults }))
 
 /** Keeps one end of an edge; the far end has the leaf whose gradient will travel. */
 export function addEdge(session: HostSession, id: ObjectId, tracked: Tracked, access: Access, isFarEnd: boolean): void {
