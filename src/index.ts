@@ -20,22 +20,40 @@ export {
   StateError,
   ValueError,
 } from './errors.ts'
+export { EncodedTensor } from './smpc/encoded-tensor.ts'
+export type { Encoding, PrecisionOptions } from './smpc/encoding.ts'
+export { FixedPrecisionPointer } from './smpc/fixed-pointer.ts'
+export { FixedPrecisionTensor } from './smpc/fixed-precision.ts'
+export type { GroupOptions } from './smpc/group.ts'
+export { hook, share } from './smpc/methods.ts'
+export { EncodedSgd, optim } from './smpc/optim.ts'
+export type { Cost } from './smpc/protocols/protocol.ts'
+export {
+  fixPrecision,
+  type NewSecretOptions,
+  type Shareable,
+  type ShareOptions,
+  sharedRandom,
+  sharedZeros,
+} from './smpc/share.ts'
+export { SharedModel, type ShareModelOptions } from './smpc/shared-model.ts'
+export { SharedTensor } from './smpc/shared-tensor.ts'
+export { meanOf, sumOf } from './smpc/totals.ts'
 export { type Backend, backends, type ReadyOptions, ready, tf } from './tensor/backend.ts'
 export { noGrad, scope } from './tensor/context.ts'
-export { hook, send } from './tensor/hook.ts'
+export { send } from './tensor/hook.ts'
 export { gradOf, recordGrad, requireGrad } from './tensor/local-grad.ts'
 export type { Location } from './tensor/location.ts'
 export { type ApplyOptions, type ModelSendOptions, RemoteModel } from './tensor/model.ts'
 export { type Linearity, type OpName, ops } from './tensor/ops.ts'
-export {
-  type AdadeltaConfig,
-  type AdagradConfig,
-  type AdamaxConfig,
-  type AdamConfig,
-  type Optimizer,
-  optim,
-  type RmspropConfig,
-  type SgdConfig,
+export type {
+  AdadeltaConfig,
+  AdagradConfig,
+  AdamaxConfig,
+  AdamConfig,
+  Optimizer,
+  RmspropConfig,
+  SgdConfig,
 } from './tensor/optim.ts'
 export {
   type BackwardOptions,

@@ -1,0 +1,67 @@
+/** Fixed point: real numbers to words and back, two at a time. */
+
+/** 1.5·2^52: a double of this size has no bits after the point, so adding it rounds, to nearest and to even. */
+const NO_FRACTION: f64 = 6755399441055744.0
+/** The bits of the above. */
+const NO_FRACTION_BITS: i64 = 0x4338000000000000
+
+/** Bits of 2^52, of 2^84 + 2^63, and 2^84 + 2^63 + 2^52 as a double. */
+const TWO_52: i64 = 0x4330000000000000
+const TWO_84: i64 = 0x4530000080000000
+const OFFSETS: f64 = 19342822341709703277445120.0
+
+/** round(values · scale); the result is true if one of them is not below the limit. What pads them is overwritten. */
+export function encodeFloat32(out: usize, values: usize, scale: f64, limit: f64, n: i32): bool {
+  store<f32>(values + (<usize>n << 2), 0)
+  let good = i64x2.splat(-1)
+  const scales = f64x2.splat(scale)
+  const limits = f64x2.splat(limit)
+  for (let i = 0; i < n; i += 2) {
+    const scaled = f64x2.mul(f64x2.promote_low_f32x4(v128.load64_zero(values + (<usize>i << 2))), scales)
+    good = v128.and(good, f64x2.lt(f64x2.abs(scaled), limits))
+    v128.store(out + (<usize>i << 3), rounded(scaled))
+  }
+  return !i64x2.all_true(good)
+}
+
+/** As {@link encodeFloat32}. */
+export function encodeFloat64(out: usize, values: usize, scale: f64, limit: f64, n: i32): bool {
+  store<f64>(values + (<usize>n << 3), 0)
+  let good = i64x2.splat(-1)
+  const scales = f64x2.splat(scale)
+  const limits = f64x2.splat(limit)
+  for (let i = 0; i < n; i += 2) {
+    const scaled = f64x2.mul(v128.load(values + (<usize>i << 3)), scales)
+    good = v128.and(good, f64x2.lt(f64x2.abs(scaled), limits))
+    v128.store(out + (<usize>i << 3), rounded(scaled))
+  }
+  return !i64x2.all_true(good)
+}
+
+/** Doubles below 2^51 to the nearest whole numbers. */
+// @ts-ignore: a decorator of AssemblyScript
+@inline
+function rounded(x: v128): v128 {
+  return i64x2.sub(f64x2.add(x, f64x2.splat(NO_FRACTION)), i64x2.splat(NO_FRACTION_BITS))
+}
+
+/** Signed words / scale, as float32. */
+export function decode(out: usize, a: usize, scale: f64, n: i32): void {
+  const scales = f64x2.splat(scale)
+  for (let i = 0; i < n; i += 2) {
+    const quotients = f64x2.div(toDoubles(v128.load(a + (<usize>i << 3))), scales)
+    v128.store64_lane(out + (<usize>i << 2), f32x4.demote_f64x2_zero(quotients), 0)
+  }
+}
+
+/**
+ * Signed words to doubles, rounded once: the halves are put into the fractions of 2^52 and of 2^84 + 2^63, which makes
+ * doubles of them, and those two powers are taken off again. The difference is exact, and the sum rounds.
+ */
+// @ts-ignore: a decorator of AssemblyScript
+@inline
+function toDoubles(x: v128): v128 {
+  const low = v128.or(v128.and(x, i64x2.splat(0xffffffff)), i64x2.splat(TWO_52))
+  const high = v128.xor(i64x2.shr_u(x, 32), i64x2.splat(TWO_84))
+  return f64x2.add(f64x2.sub(high, f64x2.splat(OFFSETS)), low)
+}

@@ -1,0 +1,179 @@
+/** The caller's end of a secret computation: the parties in their order, the provider, and what they have in common. */
+import { sottoError } from '../errors.ts'
+import { type Location, newId, type ObjectId } from '../tensor/location.ts'
+import { checkLocation } from '../tensor/pointer.ts'
+import { Worker } from '../worker/worker.ts'
+import type { PartyStats, SecretAsk, SecretMessages, SecretTell } from './messages.ts'
+import { protocolOf } from './protocols/index.ts'
+import type { CommandShape, Cost, Protocol } from './protocols/protocol.ts'
+
+export interface GroupOptions {
+  /** A worker that is no party, and deals the randomness that products and comparisons take. */
+  provider?: Location
+  /** How secrets are kept; 'additive' unless given. */
+  protocol?: string
+}
+
+/** Codes of failures after which a group's secrets are gone. */
+const fatal = new Set(['ERR_PARTY_LOST', 'ERR_OUT_OF_STEP', 'ERR_USED_TWICE', 'ERR_TIMEOUT', 'ERR_SESSION_CLOSED'])
+
+function workerOf(entry: string, location: unknown): Worker {
+  checkLocation(entry, location)
+  if (location instanceof Worker) return location
+  throw sottoError('ERR_ARGUMENT_TYPE', `${entry}: expected a worker, such as new VirtualWorker('bob')`, { entry })
+}
+
+/** Issues a message of the secret table; the session knows those of the worker alone. */
+export function tellSecret<N extends SecretTell>(worker: Location, name: N, body: SecretMessages[N]['request']): void {
+  worker.tell(name as never, body as never)
+}
+export function askSecret<N extends SecretAsk>(
+  worker: Location,
+  name: N,
+  body: SecretMessages[N]['request'],
+): Promise<SecretMessages[N]['response']> {
+  return worker.ask(name as never, body as never) as Promise<SecretMessages[N]['response']>
+}
+
+/** Groups that are open, by what they are made of. A handle has a number of its own. */
+const groups = new Map<string, WeakRef<Group>>()
+const numbers = new WeakMap<Worker, number>()
+let numbered = 0
+function numberOf(worker: Worker): number {
+  const known = numbers.get(worker) ?? ++numbered
+  numbers.set(worker, known)
+  return known
+}
+
+export class Group {
+  readonly id = newId()
+  readonly parties: readonly Worker[]
+  readonly provider: Worker | null
+  readonly protocol: Protocol
+  /** What all commands so far cost. */
+  spent: Cost = { rounds: 0, bytes: 0, provider: 0 }
+  #seq = 0
+  #index = 0
+  #isOver = false
+
+  private constructor(parties: readonly Worker[], provider: Worker | null, protocol: Protocol) {
+    this.parties = parties
+    this.provider = provider
+    this.protocol = protocol
+    const members = provider === null ? parties : [...parties, provider]
+    for (const a of members) for (const b of members) if (a !== b) a.reach(b)
+    const names = parties.map(({ id }) => id)
+    parties.forEach((party, index) => {
+      tellSecret(party, 'secretJoin', {
+        group: this.id,
+        protocol: protocol.name,
+        parties: names,
+        index,
+        provider: provider?.id ?? null,
+      })
+    })
+    if (provider !== null) tellSecret(provider, 'secretProvide', { group: this.id, parties: names })
+  }
+
+  /**
+   * The group of these workers in this order: the one that is open, or a new one.
+   *
+   * @throws PlacementError `ERR_PARTIES` for fewer than two parties, a party named twice, a provider that is a party
+   */
+  static of(entry: string, parties: readonly Location[], options: GroupOptions): Group {
+    if (!Array.isArray(parties)) {
+      throw sottoError('ERR_ARGUMENT_TYPE', `${entry}: expected a list of workers, such as [bob, alice, jane]`, {
+        entry,
+      })
+    }
+    const workers = parties.map((party) => workerOf(entry, party))
+    const provider = options.provider === undefined ? null : workerOf(`${entry}: "provider"`, options.provider)
+    const protocol = protocolOf(options.protocol ?? 'additive')
+    if (workers.length < 2) {
+      throw sottoError('ERR_PARTIES', `${entry}: a secret takes at least two parties, got ${workers.length}`, { entry })
+    }
+    // Two handles may be sessions on one worker.
+    const places = new Map<string, string>()
+    for (const { address, id } of workers) {
+      if (places.has(address) || [...places.values()].includes(id)) {
+        throw sottoError('ERR_PARTIES', `${entry}: ${id} is named twice; each party is a worker of its own`, {
+          party: id,
+        })
+      }
+      places.set(address, id)
+    }
+    if (provider !== null && (places.has(provider.address) || [...places.values()].includes(provider.id))) {
+      throw sottoError(
+        'ERR_PARTIES',
+        `${entry}: the provider ${provider.id} is also a party, and would know every mask; take a worker that holds no share`,
+        { provider: provider.id },
+      )
+    }
+    const key = JSON.stringify([workers.map(numberOf), provider && numberOf(provider), protocol.name])
+    const known = groups.get(key)?.deref()
+    if (known !== undefined && !known.isOver) return known
+    const group = new Group(workers, provider, protocol)
+    groups.set(key, new WeakRef(group))
+    return group
+  }
+
+  /** Whether the secrets of this group are gone: a party has left, or failed. */
+  get isOver(): boolean {
+    return this.#isOver || [...this.parties, ...(this.provider ? [this.provider] : [])].some(({ isClosed }) => isClosed)
+  }
+
+  get names(): string {
+    return this.parties.map(({ id }) => id).join(', ')
+  }
+
+  /** The number of the next command of all parties. */
+  nextSeq(): number {
+    return ++this.#seq
+  }
+
+  /** Has the provider deal what a command takes; gives the index of the first. */
+  deal(command: CommandShape): number {
+    const correlations = this.protocol.correlations(command)
+    const index = this.#index
+    if (correlations.length === 0) return index
+    if (this.provider === null) {
+      throw sottoError(
+        'ERR_PROVIDER',
+        `${command.op}${command.divisor === null ? '' : ' with its rounding'}: takes randomness from a provider, and ${this.names} have none; share with { provider: worker }`,
+        { op: command.op },
+      )
+    }
+    this.#index += correlations.length
+    tellSecret(this.provider, 'secretDeal', { group: this.id, index, correlations })
+    return index
+  }
+
+  /** Issues a command to all parties. */
+  tell<N extends SecretTell>(name: N, bodyOf: (index: number) => SecretMessages[N]['request']): void {
+    this.parties.forEach((party, index) => {
+      tellSecret(party, name, bodyOf(index))
+    })
+  }
+
+  /** Asks all parties. */
+  async ask<N extends SecretAsk>(
+    name: N,
+    body: SecretMessages[N]['request'],
+  ): Promise<SecretMessages[N]['response'][]> {
+    try {
+      return await Promise.all(this.parties.map((party) => askSecret(party, name, body)))
+    } catch (error) {
+      if (fatal.has(String((error as { code?: unknown }).code))) this.#isOver = true
+      throw error
+    }
+  }
+
+  free(ids: readonly ObjectId[]): void {
+    for (const party of this.parties) party.tell('free', { ids })
+  }
+
+  /** What each party counted. */
+  stats(): Promise<PartyStats[]> {
+    return this.ask('secretStats', { group: this.id })
+  }
+}

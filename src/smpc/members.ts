@@ -1,0 +1,103 @@
+/** Which groups a worker has a part in, and what came for groups that it has not been told of yet. */
+import { sottoError } from '../errors.ts'
+import type { HostSession, WorkerHost } from '../worker/host.ts'
+import type { Part } from './messages.ts'
+
+export { linkTo } from '../worker/handlers/transfer.ts'
+
+/** A worker's part in a group: party or provider. */
+export interface Member {
+  readonly session: HostSession
+  readonly group: string
+  readonly isOver: boolean
+  /** Something that another worker hands over. */
+  take(from: string, part: Part): void
+  /** Ends the part in the group. */
+  end(reason: unknown): void
+}
+
+interface Early {
+  readonly from: string
+  readonly parts: readonly Part[]
+  readonly at: number
+}
+
+/** Groups that are over, remembered so that what still comes for them is dropped and not kept. */
+const REMEMBERED = 1024
+
+class Members {
+  readonly #host: WorkerHost
+  readonly #members = new Map<string, Member>()
+  readonly #early = new Map<string, Early[]>()
+  readonly #over = new Set<string>()
+  #earlyCount = 0
+
+  constructor(host: WorkerHost) {
+    this.#host = host
+  }
+
+  /** @throws StateError `ERR_ID_TAKEN` when the group is known already */
+  add(member: Member): void {
+    const { group, session } = member
+    if (this.#members.has(group) || this.#over.has(group)) {
+      throw sottoError('ERR_ID_TAKEN', 'this worker has a part in a group of that id, or had one')
+    }
+    this.#members.set(group, member)
+    session.onEnd(() => {
+      member.end(
+        sottoError('ERR_PARTY_LOST', `${this.#host.id} has left the secret computation: its session has ended`),
+      )
+      this.#members.delete(group)
+      this.#over.add(group)
+      if (this.#over.size > REMEMBERED) this.#over.delete(this.#over.values().next().value as string)
+    })
+    const early = this.#early.get(group) ?? []
+    this.#early.delete(group)
+    this.#earlyCount -= early.length
+    for (const { from, parts } of early) this.#give(member, from, parts)
+  }
+
+  find(group: string): Member | undefined {
+    return this.#members.get(group)
+  }
+
+  /** @throws SessionError `ERR_LIMIT` when too much has come for groups that nobody has told this worker of */
+  take(from: string, group: string, parts: readonly Part[]): void {
+    const member = this.#members.get(group)
+    if (member !== undefined) return this.#give(member, from, parts)
+    if (this.#over.has(group)) return
+    this.#forgetOld()
+    if (this.#earlyCount >= this.#host.limits.deposits) {
+      throw sottoError('ERR_LIMIT', `${this.#earlyCount} messages wait for groups that this worker has no part in`)
+    }
+    const early = this.#early.get(group) ?? []
+    early.push({ from, parts, at: performance.now() })
+    this.#early.set(group, early)
+    this.#earlyCount++
+  }
+
+  #give(member: Member, from: string, parts: readonly Part[]): void {
+    for (const part of parts) member.take(from, part)
+  }
+
+  #forgetOld(): void {
+    const oldest = performance.now() - this.#host.limits.peerTimeout
+    for (const [group, list] of this.#early) {
+      if (list[0]!.at >= oldest) continue
+      this.#early.delete(group)
+      this.#earlyCount -= list.length
+    }
+  }
+}
+
+const all = new WeakMap<WorkerHost, Members>()
+
+/** The groups of a worker. */
+export function membersOf(host: WorkerHost): Members {
+  let members = all.get(host)
+  if (members === undefined) {
+    members = new Members(host)
+    all.set(host, members)
+  }
+  return members
+}

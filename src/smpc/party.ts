@@ -1,0 +1,487 @@
+/**
+ * A party of a secret computation: what runs on a worker for one group. Keeps this worker's shares, carries commands out
+ * in order of their numbers as far as what they need is there, and ends the group when the parties no longer agree.
+ */
+import { isSottoError, sottoError } from '../errors.ts'
+import type { ObjectId } from '../tensor/location.ts'
+import { type Shape, sizeOf } from '../tensor/shape.ts'
+import type { HostSession } from '../worker/host.ts'
+import { type Access, combine, derivedFrom, PUBLIC, totalOf } from '../worker/permissions.ts'
+import type { ErrorWire } from '../worker/protocol.ts'
+import type { Session } from '../worker/session.ts'
+import { Poison, type StoredOther } from '../worker/store.ts'
+import { type Correlation, correctionBytes, expand } from './correlations.ts'
+import { Exchange } from './exchange.ts'
+import { linkTo, type Member } from './members.ts'
+import type { Part, PartyStats, RingCommand, ShareWire } from './messages.ts'
+import { Prg, type PrgStream, randomSeed } from './prg.ts'
+import type { Contribution, PartyContext, PartyOperand, Protocol } from './protocols/protocol.ts'
+import { ring } from './ring/choose.ts'
+import type { Planes, Words } from './ring/kernels.ts'
+import { bytesOf, type RingTensor, ringTensor, wordsOf } from './ring/tensor.ts'
+import { type RingOp, ringRow } from './ring-ops.ts'
+
+/** A share of a secret. Its words may still be under way. */
+export class StoredShare implements StoredOther {
+  readonly kind = 'share'
+  readonly dtype = 'int32'
+  readonly party: Party
+  readonly shape: Shape
+  readonly access: Access
+  readonly owner: string
+  readonly session: object
+  /** Openings that had to follow one another until this share was there; counted, not worked out. */
+  rounds = 0
+  value: RingTensor | Promise<RingTensor>
+
+  constructor(party: Party, shape: Shape, value: RingTensor | Promise<RingTensor>, access: Access) {
+    this.party = party
+    this.shape = shape
+    this.access = access
+    this.owner = party.session.name
+    this.session = party.session
+    this.value = value
+    party.shares++
+    if (value instanceof Promise) {
+      value.then(
+        (there) => {
+          this.value = there
+        },
+        () => {},
+      )
+    }
+  }
+
+  get bytes(): number {
+    return 8 * sizeOf(this.shape)
+  }
+  release(): void {
+    this.party.shares--
+  }
+}
+
+/** Draws words that add up to zero over all parties, and are uniform to any but all of them. */
+type Zeros = (length: number) => Promise<Words>
+
+export interface PartyOptions {
+  readonly group: string
+  readonly protocol: Protocol
+  readonly parties: readonly string[]
+  readonly index: number
+  readonly provider: string | null
+}
+
+/** Something that will come: a promise, and the way to keep it. */
+class Awaited<T> {
+  readonly promise: Promise<T>
+  isThere = false
+  #resolve!: (value: T) => void
+  reject!: (error: Error) => void
+  constructor() {
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.reject = reject
+    })
+    // Whoever waits hears of it; nobody must.
+    this.promise.catch(() => {})
+  }
+
+  /** @throws StateError `ERR_USED_TWICE` when it was there already */
+  resolve(value: T): void {
+    if (this.isThere) throw sottoError('ERR_USED_TWICE', 'the same was handed over twice')
+    this.isThere = true
+    this.#resolve(value)
+  }
+}
+
+export class Party implements Member {
+  readonly session: HostSession
+  readonly options: PartyOptions
+  shares = 0
+  #commands = 0
+  #bytesDealt = 0
+  readonly #exchange: Exchange
+  /** The streams that this party has in common with each other one, and with the provider, once their seeds are there. */
+  readonly #common = new Map<string, Awaited<Prg>>()
+  readonly #corrections = new Map<number, Awaited<Uint8Array>>()
+  #nextIndex = 0
+  /** Indices that no command has claimed: of commands that failed before they began. */
+  readonly #skipped = new Set<number>()
+  #nextSeq = 1
+  #failure: Poison | null = null
+
+  constructor(session: HostSession, options: PartyOptions) {
+    this.session = session
+    this.options = options
+    const { parties, index, provider } = options
+    const peers = parties.filter((_, i) => i !== index)
+    this.#exchange = new Exchange({
+      peers,
+      timeout: session.host.limits.peerTimeout,
+      send: (peer, parts) => this.#send(peer, parts),
+      fail: (error) => this.end(error),
+    })
+    for (const name of provider === null ? peers : [...peers, provider]) this.#common.set(name, new Awaited())
+    for (const name of parties.slice(index + 1)) {
+      const seed = randomSeed()
+      this.#common.get(name)!.resolve(new Prg(seed))
+      this.#send(name, [{ kind: 'seed', data: seed }])
+    }
+    for (const name of this.#common.keys()) {
+      linkTo(session, name).onClose(() => this.#lost(name))
+    }
+  }
+
+  get group(): string {
+    return this.options.group
+  }
+  get isLast(): boolean {
+    return this.options.index === this.options.parties.length - 1
+  }
+  get isOver(): boolean {
+    return this.#failure !== null
+  }
+
+  /** Throws what ended the group. */
+  check(): void {
+    if (this.#failure) throw this.#failure
+  }
+
+  stats(): PartyStats {
+    const { openings, bytesToEach } = this.#exchange
+    return { commands: this.#commands, openings, bytesToEach, bytesDealt: this.#bytesDealt, shares: this.shares }
+  }
+
+  // What members of the group hand over.
+
+  take(from: string, part: Part): void {
+    if (this.isOver) return
+    switch (part.kind) {
+      case 'opening':
+        if (!this.#isPeer(from)) break
+        return this.#exchange.take(from, part)
+      case 'seed':
+        if (!this.#common.has(from) || this.options.parties.indexOf(from) > this.options.index) break
+        return this.#common.get(from)!.resolve(new Prg(part.data))
+      case 'dealt':
+        if (from !== this.options.provider || !this.isLast) break
+        return this.#dealt(part)
+      case 'end':
+        if (!this.#isPeer(from) && from !== this.options.provider) break
+        return this.end(new Poison({ error: part.error, access: PUBLIC }), false)
+      case 'credit':
+        break
+    }
+    throw sottoError('ERR_PERMISSION', `${from} has no part in this`)
+  }
+
+  #isPeer(name: string): boolean {
+    const at = this.options.parties.indexOf(name)
+    return at >= 0 && at !== this.options.index
+  }
+
+  #dealt({ index, of, data }: Extract<Part, { kind: 'dealt' }>): void {
+    this.#bytesDealt += data.length
+    const known = this.#corrections.get(index)
+    if (known === undefined && this.#skipped.delete(index)) return this.#credit(data)
+    if (known?.isThere || (known === undefined && index < this.#nextIndex)) {
+      return this.end(
+        sottoError('ERR_USED_TWICE', `${this.options.provider} dealt index ${index} again`, { index, of }),
+      )
+    }
+    this.#correctionOf(index).resolve(data)
+  }
+
+  #correctionOf(index: number): Awaited<Uint8Array> {
+    return entryOf(this.#corrections, index)
+  }
+
+  // Shares.
+
+  store(out: ObjectId, shape: Shape, value: RingTensor | Promise<RingTensor>, access: Access): StoredShare {
+    const share = new StoredShare(this, shape, value, access)
+    this.session.host.store.add(out, share)
+    if (value instanceof Promise) {
+      this.session.goesOn(value)
+      value.catch((error: unknown) => this.end(error))
+    }
+    return share
+  }
+
+  /** A share of this group. */
+  share(id: ObjectId): StoredShare {
+    const share = this.session.host.store.other(id, 'share') as StoredShare
+    if (share.party !== this) {
+      throw sottoError('ERR_PARTIES', 'a share of other parties, or of another session, meets a command of these')
+    }
+    return share
+  }
+
+  /** The next command; they come in the order of their numbers. */
+  begin(seq: number): Zeros {
+    this.check()
+    if (seq !== this.#nextSeq) {
+      throw sottoError('ERR_OUT_OF_STEP', `command ${this.#nextSeq} was to come next, ${seq} came`, { seq })
+    }
+    this.#nextSeq++
+    this.#commands++
+    return this.#zeros(seq)
+  }
+
+  /** Carries a command out, at once or when what it needs is there. */
+  run(command: RingCommand & { seq: number; index: number }): void {
+    const { op, seq, index, divisor, out } = command
+    const zeros = this.begin(seq)
+    const row = ringRow(op)
+    const attrs = command.attrs.map((attr) => attr ?? undefined)
+    const shares: StoredShare[] = []
+    const operands = command.operands.map((operand) => {
+      if (typeof operand !== 'string') return { known: ringTensor(operand.shape, wordsOf(operand.data)) }
+      const share = this.share(operand)
+      shares.push(share)
+      return share
+    })
+    const shapeOf = (operand: (typeof operands)[number]): Shape =>
+      operand instanceof StoredShare ? operand.shape : operand.known.shape
+    const shapes = row.shapes(operands.map(shapeOf), attrs)
+    if (shapes.length !== out.length) {
+      throw sottoError('ERR_PROTOCOL', `${op}: gives ${shapes.length} results, ${out.length} were named`)
+    }
+    const described = operands.map((operand) => ({
+      shape: shapeOf(operand),
+      isSecret: operand instanceof StoredShare,
+    }))
+    const { protocol } = this.options
+    const correlations = protocol.correlations({ op: op as RingOp, operands: described, attrs, divisor })
+    const context = this.#context(seq, op, index, correlations, zeros)
+    const rights = shares.map((share) => share.access)
+    const access = op === 'total' ? totalOf(rights) : derivedFrom(rights.reduce(combine))
+    const ready = (): readonly PartyOperand[] =>
+      operands.map((operand) => (operand instanceof StoredShare ? { share: operand.value as RingTensor } : operand))
+    const work = (): readonly RingTensor[] | Promise<readonly RingTensor[]> =>
+      protocol.run(context, op as RingOp, ready(), attrs, divisor)
+    const before = (): number => Math.max(...shares.map(({ rounds }) => rounds))
+    const waits = shares.flatMap(({ value }) => (value instanceof Promise ? [value] : []))
+    const results = waits.length === 0 ? work() : Promise.all(waits).then(work)
+    if (results instanceof Promise) {
+      const finished = results.then((list) => {
+        this.#exchange.done(seq)
+        for (const share of made) share.rounds = before() + context.rounds
+        return list
+      })
+      const made = shapes.map((shape, i) =>
+        this.store(
+          out[i]!,
+          shape,
+          finished.then((list) => list[i]!),
+          access,
+        ),
+      )
+      return
+    }
+    this.#exchange.done(seq)
+    results.forEach((value, i) => {
+      this.store(out[i]!, shapes[i]!, value, access).rounds = before()
+    })
+  }
+
+  #context(
+    seq: number,
+    op: string,
+    index: number,
+    correlations: readonly Correlation[],
+    zeros: Zeros,
+  ): PartyContext & { rounds: number } {
+    const claimed = this.#claim(index, correlations)
+    let step = 0
+    const context = {
+      index: this.options.index,
+      rounds: 0,
+      take: () => claimed.shift()!(),
+      open: async (...contributions: readonly Contribution[]) => {
+        context.rounds++
+        return this.#open(seq, step++, op, contributions)
+      },
+      zeros,
+    }
+    return context
+  }
+
+  /** Takes indices, each for one use, in the order of the commands. */
+  #claim(index: number, correlations: readonly Correlation[]): (() => Promise<readonly (Words | Planes)[]>)[] {
+    if (correlations.length === 0) return []
+    const { provider } = this.options
+    if (provider === null) {
+      throw sottoError('ERR_PROVIDER', 'this needs randomness from a provider; share with { provider: worker }')
+    }
+    if (index < this.#nextIndex) {
+      throw sottoError('ERR_USED_TWICE', `index ${index} of the provider's randomness was used before`, { index })
+    }
+    this.#skip(index)
+    this.#nextIndex = index + correlations.length
+    const prg = this.#common.get(provider)!.promise
+    return correlations.map((correlation, i) => {
+      const at = index + i
+      // Made now, so that indices rise; nothing is drawn before it is needed.
+      const stream: Promise<PrgStream> = prg.then((known) => known.stream(at))
+      stream.catch(() => {})
+      const correction = this.isLast ? this.#correctionOf(at) : null
+      return async () => {
+        const data = correction === null ? null : await correction.promise
+        if (data !== null) this.#usedUp(at, correlation, data)
+        return expand(correlation, await stream, data)
+      }
+    })
+  }
+
+  /** What was dealt for commands that never began is dropped, now or when it comes. */
+  #skip(to: number): void {
+    if (!this.isLast) return
+    for (let index = this.#nextIndex; index < to; index++) {
+      const known = this.#corrections.get(index)
+      this.#corrections.delete(index)
+      if (known?.isThere) known.promise.then((data) => this.#credit(data))
+      else this.#skipped.add(index)
+    }
+  }
+
+  #credit(data: Uint8Array): void {
+    this.#send(this.options.provider!, [{ kind: 'credit', bytes: data.length }])
+  }
+
+  #usedUp(index: number, correlation: Correlation, data: Uint8Array): void {
+    this.#corrections.delete(index)
+    if (data.length !== correctionBytes(correlation)) {
+      throw sottoError('ERR_OUT_OF_STEP', `${this.options.provider} dealt ${data.length} bytes for ${correlation.kind}`)
+    }
+    this.#credit(data)
+  }
+
+  async #open(
+    seq: number,
+    step: number,
+    op: string,
+    contributions: readonly Contribution[],
+  ): Promise<readonly (Words | Planes)[]> {
+    const bytes = contributions.map((one) => ('words' in one ? bytesOf(one.words) : one.planes))
+    const mine = bytes.length === 1 ? bytes[0]! : concatenated(bytes)
+    const theirs = await this.#exchange.open(seq, step, op, mine)
+    let at = 0
+    return contributions.map((one, i) => {
+      const { length } = bytes[i]!
+      const parts = theirs.map((data) => data.subarray(at, at + length))
+      at += length
+      return 'words' in one
+        ? parts.reduce((sum, part) => ring().add(sum, wordsOf(part)), one.words)
+        : parts.reduce((sum, part) => ring().xor(sum, part), one.planes)
+    })
+  }
+
+  /**
+   * Words that add up to zero over all parties: each pair draws from a seed of its own, one adds and one subtracts. The
+   * streams are those of the command, taken in the order of the commands.
+   */
+  #zeros(seq: number): Zeros {
+    const { parties, index } = this.options
+    const streams = parties.map((name, i) => {
+      if (i === index) return null
+      const stream = this.#common.get(name)!.promise.then((prg) => prg.stream(seq))
+      stream.catch(() => {})
+      return stream
+    })
+    return async (length) => {
+      let sum: Words = new BigUint64Array(length)
+      for (const [i, stream] of streams.entries()) {
+        if (stream === null) continue
+        const drawn = (await stream).words(length)
+        sum = i > index ? ring().add(sum, drawn) : ring().sub(sum, drawn)
+      }
+      return sum
+    }
+  }
+
+  /** A share that nothing but the sum of all says anything about, as bytes; and the rounds it took. */
+  async outward(zeros: Zeros, id: ObjectId): Promise<{ data: Uint8Array; rounds: number }> {
+    const share = this.share(id)
+    const value = await share.value
+    const data = ring().add(value.data, await zeros(value.data.length))
+    return { data: bytesOf(data), rounds: share.rounds }
+  }
+
+  // The end.
+
+  #send(name: string, parts: readonly Part[]): void {
+    sendParts(this.session, name, this.group, parts)
+  }
+
+  #lost(name: string): void {
+    this.end(
+      sottoError('ERR_PARTY_LOST', `${name} has left the secret computation; its secrets are gone`, { party: name }),
+    )
+  }
+
+  /** Gives all secrets of the group up, and says why to the others unless they said so. */
+  end(reason: unknown, tell = true): void {
+    if (this.#failure) return
+    const error: ErrorWire = reason instanceof Poison ? reason.error : this.session.wireOf(reason)
+    this.#failure = new Poison({ error, access: PUBLIC })
+    this.#exchange.fail(this.#failure)
+    for (const map of [this.#common, this.#corrections] as Map<unknown, Awaited<unknown>>[]) {
+      for (const awaited of map.values()) awaited.reject(this.#failure)
+      map.clear()
+    }
+    const { store } = this.session.host
+    for (const [id, stored] of [...store.entries()]) {
+      if (!(stored instanceof StoredShare) || stored.party !== this) continue
+      store.free(id)
+      store.add(id, { kind: 'failed', error, access: PUBLIC, owner: this.session.name, session: this.session })
+    }
+    if (!tell) return
+    const { parties, index, provider } = this.options
+    const others = parties.filter((_, i) => i !== index)
+    for (const name of provider === null ? others : [...others, provider]) {
+      try {
+        this.#send(name, [{ kind: 'end', error }])
+      } catch (failed) {
+        // Whoever cannot be told is gone, and knows.
+        if (!isSottoError(failed)) throw failed
+      }
+    }
+  }
+}
+
+function entryOf<K, T>(map: Map<K, Awaited<T>>, key: K): Awaited<T> {
+  let awaited = map.get(key)
+  if (awaited === undefined) {
+    awaited = new Awaited()
+    map.set(key, awaited)
+  }
+  return awaited
+}
+
+export function concatenated(parts: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(parts.reduce((length, part) => length + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    whole.set(part, at)
+    at += part.length
+  }
+  return whole
+}
+
+/** Hands parts to a member of a group. */
+export function sendParts(session: HostSession, name: string, group: string, parts: readonly Part[]): void {
+  const link: Session = linkTo(session, name)
+  // Typed by the table of secret messages; the session knows those of the worker alone.
+  link.tell('secretParts' as never, { group, parts } as never)
+}
+
+/** The words of a share as it came: themselves, or what a seed gives. */
+export function shareFrom({ shape, data, seed }: ShareWire): RingTensor {
+  const size = sizeOf(shape)
+  if (seed !== undefined) return ringTensor(shape, new Prg(seed).stream(0).words(size))
+  if (data === undefined || data.length !== 8 * size) {
+    throw sottoError('ERR_PROTOCOL', `a share of shape [${shape}] takes ${8 * size} bytes`)
+  }
+  return ringTensor(shape, wordsOf(data.slice()))
+}

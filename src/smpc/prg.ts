@@ -1,0 +1,135 @@
+/**
+ * Pseudo-random words and bytes from a seed: the key stream of ChaCha20 (RFC 8439), the seed as key.
+ *
+ * Who holds the seed holds the stream; to everyone else it cannot be told from uniform noise. A stream is named by an
+ * index, which becomes the nonce, and every index is good for one use: two values masked alike would cancel to their
+ * difference.
+ */
+import { sottoError } from '../errors.ts'
+import { chachaBlock, chachaBlocks, isBytes, isCount } from './ring/check.ts'
+import { ring } from './ring/choose.ts'
+import type { Words } from './ring/kernels.ts'
+
+/** 32 bytes from the system's CSPRNG. */
+export function randomSeed(): Uint8Array {
+  return globalThis.crypto.getRandomValues(new Uint8Array(32))
+}
+
+/** The streams of one seed. */
+export class Prg {
+  readonly #key: Uint8Array
+  #lastIndex = -1
+
+  /**
+   * @param seed 32 bytes; copied
+   * @throws TypeError or RangeError `ERR_ARGUMENT_TYPE`, `ERR_ARGUMENT_VALUE` for anything else
+   */
+  constructor(seed: Uint8Array) {
+    isBytes('seed', seed, 32)
+    this.#key = Uint8Array.from(seed)
+  }
+
+  /**
+   * The stream of an index.
+   *
+   * @param index a safe integer from 0 on, above all that were used before
+   * @throws StateError `ERR_USED_TWICE` for an index that is not
+   */
+  stream(index: number): PrgStream {
+    isCount('index', index)
+    if (index <= this.#lastIndex) {
+      throw sottoError(
+        'ERR_USED_TWICE',
+        `stream: index ${index} is used up, as are all to ${this.#lastIndex}; an index is good for one use`,
+        { index, lastIndex: this.#lastIndex },
+      )
+    }
+    this.#lastIndex = index
+    return new PrgStream(this.#key, nonceOf(index))
+  }
+}
+
+/** One stream: draws that follow each other and never overlap. {@link Prg.stream} makes it. */
+export class PrgStream {
+  readonly #key: Uint8Array
+  readonly #nonce: Uint8Array
+  /** The first block that no draw has touched. */
+  #block = 0
+
+  /** @internal */
+  constructor(key: Uint8Array, nonce: Uint8Array) {
+    this.#key = key
+    this.#nonce = nonce
+  }
+
+  /** The next `n` words; see {@link bytes}. */
+  words(n: number): Words {
+    isCount('n', n)
+    const bytes = this.bytes(8 * n)
+    return new BigUint64Array(bytes.buffer, bytes.byteOffset, n)
+  }
+
+  /**
+   * The next `n` bytes, from the start of a block; what is left of the last block is dropped.
+   *
+   * @throws SessionError `ERR_LIMIT` past 2^32 blocks, 256 GiB
+   */
+  bytes(n: number): Uint8Array {
+    isCount('n', n)
+    const block = this.#block
+    const end = block + Math.ceil(n / chachaBlock)
+    if (end > chachaBlocks) {
+      throw sottoError(
+        'ERR_LIMIT',
+        `a stream ends after 2^32 blocks, and ${n} bytes more would pass it; take another index`,
+      )
+    }
+    this.#block = end
+    const openssl = n >= OPENSSL_FROM ? nodeCrypto() : undefined
+    return openssl === undefined
+      ? ring().chacha20(this.#key, this.#nonce, block, n)
+      : opensslStream(openssl, this.#key, this.#nonce, block, n)
+  }
+}
+
+/** The index in 12 bytes, little-endian. */
+function nonceOf(index: number): Uint8Array {
+  const nonce = new Uint8Array(12)
+  new DataView(nonce.buffer).setBigUint64(0, BigInt(index), true)
+  return nonce
+}
+
+type NodeCrypto = Pick<typeof import('node:crypto'), 'createCipheriv'>
+
+/** From this many bytes on, OpenSSL makes the key stream in less time, its start included: bytes are the same. */
+const OPENSSL_FROM = 16_384
+/** Zeros to encrypt at once. A chunk and its result stay in the caches. */
+const zeros = new Uint8Array(65_536)
+let found: { readonly crypto: NodeCrypto | undefined } | undefined
+
+/** Node's crypto, if this is Node and its OpenSSL knows the cipher. */
+function nodeCrypto(): NodeCrypto | undefined {
+  if (found === undefined) {
+    const crypto = globalThis.process?.getBuiltinModule?.('node:crypto')
+    found = { crypto: crypto?.getCiphers().includes('chacha20') ? crypto : undefined }
+  }
+  return found.crypto
+}
+
+/** The key stream from a block on; {@link PrgStream.bytes} keeps to the 2^32 blocks. */
+function opensslStream(
+  { createCipheriv }: NodeCrypto,
+  key: Uint8Array,
+  nonce: Uint8Array,
+  block: number,
+  n: number,
+): Uint8Array {
+  // What OpenSSL takes for an initial vector are words 12 to 15 of the state: the block counter, then the nonce.
+  const iv = new Uint8Array(16)
+  new DataView(iv.buffer).setUint32(0, block, true)
+  iv.set(nonce, 4)
+  const cipher = createCipheriv('chacha20', key, iv)
+  const out = new Uint8Array(n)
+  for (let at = 0; at < n; at += zeros.length) out.set(cipher.update(zeros.subarray(0, n - at)), at)
+  return out
+}

@@ -1,0 +1,390 @@
+/**
+ * Additive sharing among n ≥ 2 parties with a provider: x = x_0 + … + x_{n−1} mod 2^64.
+ *
+ * Semi-honest; holds while one party keeps its share to itself and the provider colludes with none. What parties open is
+ * masked by fresh uniform values, so sizes and numbers of messages depend on shapes alone, and what a party receives is
+ * uniform whatever the secrets are.
+ */
+import { sizeOf } from '../../tensor/shape.ts'
+import { type CircuitName, circuitOf, type Layer, strideOf } from '../circuits.ts'
+import { bitsToWords, type Correlation, correctionBytes, plane } from '../correlations.ts'
+import { ring } from '../ring/choose.ts'
+import type { Planes, Words } from '../ring/kernels.ts'
+import type { RingTensor } from '../ring/tensor.ts'
+import * as rt from '../ring/tensor.ts'
+import { type RingRow, ringRow } from '../ring-ops.ts'
+import type { CommandShape, Contribution, Cost, PartyContext, PartyOperand, Protocol } from './protocol.ts'
+
+const HALF = 1n << 62n
+/** Bits below the sign. */
+const LOW_BITS = 63
+const ALL_BITS = 64
+
+const isSecret = (operand: PartyOperand): operand is { readonly share: RingTensor } => 'share' in operand
+const tensorOf = (operand: PartyOperand): RingTensor => (isSecret(operand) ? operand.share : operand.known)
+
+/** A public value as a share: the first party holds it, the others hold zero. */
+const shareOf = ({ index }: PartyContext, operand: PartyOperand): RingTensor =>
+  isSecret(operand) || index === 0 ? tensorOf(operand) : rt.ringZeros(tensorOf(operand).shape)
+
+/** One opening, of contributions that are all words. */
+async function openWords(context: PartyContext, ...list: readonly Words[]): Promise<readonly Words[]> {
+  return (await context.open(...list.map((words) => ({ words })))) as readonly Words[]
+}
+
+/**
+ * z = f(x, y) for a bilinear f, from a triple c = f(a, b): opens d = x−a and e = y−b, and
+ * z = c + f(d, b) + f(a, e) + f(d, e), the last term at one party (Beaver, CRYPTO '91).
+ * One round; 8 bytes for each element of x and of y.
+ */
+async function product(
+  context: PartyContext,
+  row: RingRow,
+  op: string,
+  x: RingTensor,
+  y: RingTensor,
+  attrs: readonly unknown[],
+): Promise<RingTensor> {
+  const [a, b, c] = (await context.take()) as Words[]
+  const [d, e] = await openWords(context, ring().sub(x.data, a!), ring().sub(y.data, b!))
+  const addsPublic = context.index === 0
+  const [shape] = row.shapes([x.shape, y.shape], attrs)
+  if (op === 'mul' && x.data.length === c!.length && y.data.length === c!.length) {
+    return { shape: shape!, data: ring().beaver(c!, a!, b!, d!, e!, addsPublic) }
+  }
+  const at = (like: RingTensor, data: Words): RingTensor => ({ shape: like.shape, data })
+  // f(d, b) + f(d, e) is f(d, b + e).
+  const right = addsPublic ? ring().add(b!, e!) : b!
+  const [left] = row.clear([at(x, d!), at(y, right)], attrs)
+  const [rest] = row.clear([at(x, a!), at(y, e!)], attrs)
+  return { shape: shape!, data: ring().add(c!, ring().add(left!.data, rest!.data)) }
+}
+
+/** x² = c + 2·a·d + d² from c = a², d = x−a opened. One round, 8 bytes an element. */
+async function square(context: PartyContext, x: RingTensor): Promise<RingTensor> {
+  const [a, c] = (await context.take()) as Words[]
+  const [d] = await openWords(context, ring().sub(x.data, a!))
+  return { shape: x.shape, data: ring().beaver(c!, a!, a!, d!, d!, context.index === 0) }
+}
+
+/**
+ * ⌊x / divisor⌋ or one more (one less too, unless the divisor is a power of two), for −2^62 ≤ x < 2^62: opens
+ * c = x + 2^62 + r; see `RingKernels.truncate` (ePrint 2020/338 §5.1). One round, 8 bytes an element. The error of a power
+ * of two is 1 with the probability of the part cut off, so that the mean is right.
+ */
+async function truncate(context: PartyContext, x: RingTensor, divisor: number): Promise<RingTensor> {
+  const [r, quotient, top] = (await context.take()) as Words[]
+  const addsPublic = context.index === 0
+  const shifted = addsPublic ? ring().addScalar(x.data, HALF) : x.data
+  const [c] = await openWords(context, ring().add(shifted, r!))
+  return { shape: x.shape, data: ring().truncate(c!, quotient!, top!, BigInt(divisor), addsPublic) }
+}
+
+/** Opens x + r, whose lowest bits are dealt as boolean shares: c in clear, and the planes of c and of r. */
+async function opened(context: PartyContext, x: Words): Promise<{ c: Planes; r: Planes }> {
+  const [mask, r] = (await context.take()) as [Words, Planes]
+  const [c] = await openWords(context, ring().add(x, mask))
+  return { c: ring().toPlanes(c!), r }
+}
+
+/** All And gates of a layer, masked, opened and put together. */
+async function runLayer(
+  context: PartyContext,
+  { wires, gates }: Layer,
+  registers: Planes[],
+  masks: Planes,
+  products: Planes,
+  stride: number,
+): Promise<void> {
+  const inputs = new Uint8Array(wires.length * stride)
+  for (const [i, register] of wires.entries()) inputs.set(registers[register]!, i * stride)
+  const [d] = (await context.open({ planes: ring().xor(inputs, masks) })) as [Planes]
+  const columns = (pick: (gate: (typeof gates)[number]) => number, from: Planes): Planes => {
+    const result = new Uint8Array(gates.length * stride)
+    for (const [i, gate] of gates.entries()) result.set(plane(from, pick(gate), stride), i * stride)
+    return result
+  }
+  const [left, right] = [(g: { left: number }) => g.left, (g: { right: number }) => g.right]
+  const results = ring().beaverAnd(
+    products,
+    columns(left, masks),
+    columns(right, masks),
+    columns(left, d),
+    columns(right, d),
+    context.index === 0,
+  )
+  gates.forEach(({ into, adds }, i) => {
+    const result = plane(results, i, stride)
+    registers[into] = adds ? ring().xor(registers[into]!, result) : result
+  })
+}
+
+/** Runs a circuit on boolean shares in registers. One round a layer, an eighth of a byte for each wire and value. */
+async function runCircuit(
+  context: PartyContext,
+  name: CircuitName,
+  bits: number,
+  registers: Planes[],
+  stride: number,
+): Promise<void> {
+  const { layers } = circuitOf(name, bits)
+  if (layers.length === 0) return
+  const [masks, products] = (await context.take()) as [Planes, Planes]
+  let [wire, gate] = [0, 0]
+  for (const layer of layers) {
+    const [wires, gates] = [layer.wires.length, layer.gates.length]
+    const mine = masks.subarray(wire * stride, (wire + wires) * stride)
+    await runLayer(context, layer, registers, mine, products.subarray(gate * stride, (gate + gates) * stride), stride)
+    wire += wires
+    gate += gates
+  }
+}
+
+/** Boolean shares of ¬c ∧ r and of c = r, bit by bit, where c is known: local. */
+function comparedTo(context: PartyContext, c: Planes, r: Planes, bits: number, stride: number): Planes[] {
+  const notC = ring().not(c.subarray(0, bits * stride))
+  const mine = r.subarray(0, bits * stride)
+  const below = ring().and(notC, mine)
+  const equal = context.index === 0 ? ring().xor(notC, mine) : mine
+  const list = (all: Planes): Planes[] => Array.from({ length: bits }, (_, i) => plane(all, i, stride))
+  return [...list(below), ...list(equal)]
+}
+
+/**
+ * Bits from boolean to additive shares, by dealt bits b in both: opens t = bit ⊕ b, and bit = t + (1 − 2t)·b. With
+ * y_j − a_j opened beside it, bit · y_j = t·y_j + (1 − 2t)·((y_j − a_j)·b + a_j·b) comes out of the same round.
+ * One round; an eighth of a byte a bit, and 8 bytes for each element of each y.
+ *
+ * @param bits boolean shares, plane by plane, of `planes` · `size` bits
+ */
+async function injected(
+  context: PartyContext,
+  bits: Planes,
+  size: number,
+  planes: number,
+  factors: readonly Words[],
+): Promise<readonly Words[]> {
+  const [b, ...dealt] = (await context.take()) as [Planes, ...Words[]]
+  const a = dealt.slice(0, factors.length)
+  const [truth, ...products] = dealt.slice(factors.length)
+  const masked = factors.map((y, j): Contribution => ({ words: ring().sub(y, a[j]!) }))
+  const [t, ...d] = (await context.open({ planes: ring().xor(bits, b) }, ...masked)) as [Planes, ...Words[]]
+  const known = bitsToWords(t, size, planes)
+  // 1 − 2t: a sign.
+  const sign = ring().addScalar(ring().mulScalar(known, -2n), 1n)
+  const flipped = ring().mul(sign, truth!)
+  const bit = context.index === 0 ? ring().add(known, flipped) : flipped
+  return [
+    bit,
+    ...factors.map((y, j) => {
+      const whenDealt = ring().add(ring().mul(d[j]!, truth!), products[j]!)
+      return ring().add(ring().mul(known, y), ring().mul(sign, whenDealt))
+    }),
+  ]
+}
+
+/**
+ * The sign of x, and the sign times others: opens c = x + r, then msb(x) = c_63 ⊕ r_63 ⊕ [c mod 2^63 < r mod 2^63], the
+ * comparison by a tree of six levels whose leaves are local because c is known. Eight rounds; 8 bytes for c, 22.6 for
+ * the tree, an eighth for the bit, 8 for each factor.
+ */
+async function negative(
+  context: PartyContext,
+  x: RingTensor,
+  others: readonly RingTensor[],
+): Promise<readonly RingTensor[]> {
+  const size = x.data.length
+  const stride = strideOf(size)
+  const { c, r } = await opened(context, x.data)
+  const registers = comparedTo(context, c, r, LOW_BITS, stride)
+  await runCircuit(context, 'lessThan', LOW_BITS, registers, stride)
+  const borrow = ring().xor(registers[LOW_BITS - 1]!, plane(r, LOW_BITS, stride))
+  const sign = context.index === 0 ? ring().xor(borrow, plane(c, LOW_BITS, stride)) : borrow
+  const results = await injected(
+    context,
+    sign,
+    size,
+    1,
+    others.map(({ data }) => data),
+  )
+  return results.map((data) => ({ shape: x.shape, data }))
+}
+
+/** Whether x is 0: whether all bits of c = x + r and of r agree. Eight rounds; 8 bytes, 15.8 for the tree, an eighth. */
+async function zero(context: PartyContext, x: RingTensor): Promise<readonly RingTensor[]> {
+  const size = x.data.length
+  const stride = strideOf(size)
+  const { c, r } = await opened(context, x.data)
+  const registers = comparedTo(context, c, r, ALL_BITS, stride).slice(ALL_BITS)
+  await runCircuit(context, 'allOnes', ALL_BITS, registers, stride)
+  const [bit] = await injected(context, registers[ALL_BITS - 1]!, size, 1, [])
+  return [{ shape: x.shape, data: bit! }]
+}
+
+/**
+ * The lowest bits of x: x_i = c_i ⊕ r_i ⊕ (borrow into bit i) with c = x + r opened, the borrows by parallel prefix.
+ * 2 + ⌈log2(count − 1)⌉ rounds.
+ */
+async function lowBits(context: PartyContext, x: RingTensor, count: number): Promise<readonly RingTensor[]> {
+  const size = x.data.length
+  const stride = strideOf(size)
+  const { c, r } = await opened(context, x.data)
+  const registers = comparedTo(context, c, r, count - 1, stride)
+  await runCircuit(context, 'borrows', count - 1, registers, stride)
+  const bits = r.slice(0, count * stride)
+  const borrows = new Uint8Array(count * stride)
+  for (let i = 1; i < count; i++) borrows.set(registers[i - 1]!, i * stride)
+  const mine = ring().xor(bits, borrows)
+  const all = context.index === 0 ? ring().xor(mine, c.subarray(0, count * stride)) : mine
+  const [words] = await injected(context, all, size, count, [])
+  // Plane by plane to value by value.
+  const turned = ringRow('transpose').clear([{ shape: [count, size], data: words! }], [[1, 0]])
+  return [{ shape: [...x.shape, count], data: turned[0]!.data }]
+}
+
+/** Whether a public factor can make a share the same at all parties and in all runs. */
+const hasZero = ({ data }: RingTensor): boolean => data.includes(0n)
+
+/** A share that says nothing of how it came about: multiplied by a public zero, all shares would be zero. */
+async function fresh(context: PartyContext, { shape, data }: RingTensor): Promise<RingTensor> {
+  return { shape, data: ring().add(data, await context.zeros(data.length)) }
+}
+
+function bilinear(
+  context: PartyContext,
+  op: string,
+  row: RingRow,
+  operands: readonly PartyOperand[],
+  attrs: readonly unknown[],
+): RingTensor | Promise<RingTensor> {
+  const [x, y] = operands.map(tensorOf)
+  if (operands.every(isSecret)) return product(context, row, op, x!, y!, attrs)
+  const known = operands.find((operand) => !isSecret(operand))!
+  const [result] = row.clear([x!, y!], attrs)
+  return hasZero(tensorOf(known)) ? fresh(context, result!) : result!
+}
+
+type Results = readonly RingTensor[] | Promise<readonly RingTensor[]>
+
+const whenThere = <T, R>(value: T | Promise<T>, then: (value: T) => R | Promise<R>): R | Promise<R> =>
+  value instanceof Promise ? value.then(then) : then(value)
+
+function undivided(
+  context: PartyContext,
+  op: CommandShape['op'],
+  operands: readonly PartyOperand[],
+  attrs: readonly unknown[],
+): Results {
+  const row = ringRow(op)
+  if (op === 'refresh') return fresh(context, tensorOf(operands[0]!)).then((result) => [result])
+  if (row.kind === 'linear') {
+    return row.clear(
+      operands.map((operand) => shareOf(context, operand)),
+      attrs,
+    )
+  }
+  if (row.kind === 'bilinear') return whenThere(bilinear(context, op, row, operands, attrs), (result) => [result])
+  const [x, ...others] = operands.map((operand) => shareOf(context, operand))
+  switch (op) {
+    case 'square':
+      return square(context, x!).then((result) => [result])
+    case 'negative':
+      return negative(context, x!, others)
+    case 'zero':
+      return zero(context, x!)
+    case 'lowBits':
+      return lowBits(context, x!, attrs[0] as number)
+    default:
+      throw new Error(`the protocol has no step for ${op}`)
+  }
+}
+
+/** The correlations of a command before its division. */
+function undividedCorrelations({ op, operands, attrs }: CommandShape): Correlation[] {
+  const row = ringRow(op)
+  const size = sizeOf(operands[0]!.shape)
+  if (row.kind === 'linear') return []
+  if (row.kind === 'bilinear') {
+    const [a, b] = operands
+    if (!a!.isSecret || !b!.isSecret) return []
+    return [{ kind: 'product', op, shapes: [a!.shape, b!.shape], attrs }]
+  }
+  switch (op) {
+    case 'square':
+      return [{ kind: 'square', size }]
+    case 'negative':
+      return [
+        { kind: 'masked', size, planes: ALL_BITS },
+        { kind: 'circuit', size, name: 'lessThan', bits: LOW_BITS },
+        { kind: 'bit', size, planes: 1, factors: operands.length - 1 },
+      ]
+    case 'zero':
+      return [
+        { kind: 'masked', size, planes: ALL_BITS },
+        { kind: 'circuit', size, name: 'allOnes', bits: ALL_BITS },
+        { kind: 'bit', size, planes: 1, factors: 0 },
+      ]
+    case 'lowBits': {
+      const count = attrs[0] as number
+      return [
+        { kind: 'masked', size, planes: count },
+        ...(count > 2 ? ([{ kind: 'circuit', size, name: 'borrows', bits: count - 1 }] as const) : []),
+        { kind: 'bit', size, planes: count, factors: 0 },
+      ]
+    }
+    default:
+      throw new Error(`the protocol has no step for ${op}`)
+  }
+}
+
+/** What parties open on account of a correlation. */
+function costOf(correlation: Correlation): { rounds: number; bytes: number } {
+  switch (correlation.kind) {
+    case 'product':
+      return { rounds: 1, bytes: 8 * correlation.shapes.reduce((total, shape) => total + sizeOf(shape), 0) }
+    case 'square':
+    case 'truncation':
+    case 'masked':
+      return { rounds: 1, bytes: 8 * correlation.size }
+    case 'circuit': {
+      const { layers, wires } = circuitOf(correlation.name, correlation.bits)
+      return { rounds: layers.length, bytes: wires * strideOf(correlation.size) }
+    }
+    case 'bit': {
+      const { size, planes, factors } = correlation
+      return { rounds: 1, bytes: planes * strideOf(size) + 8 * factors * planes * size }
+    }
+  }
+}
+
+function correlations(command: CommandShape): Correlation[] {
+  const { op, operands, attrs, divisor } = command
+  const list = undividedCorrelations(command)
+  if (divisor === null) return list
+  const [shape] = ringRow(op).shapes(
+    operands.map((operand) => operand.shape),
+    attrs,
+  )
+  return [...list, { kind: 'truncation', size: sizeOf(shape!), divisor }]
+}
+
+export const additive: Protocol = {
+  name: 'additive',
+  correlations,
+
+  cost(command): Cost {
+    const list = correlations(command)
+    const costs = list.map(costOf)
+    return {
+      rounds: costs.reduce((total, { rounds }) => total + rounds, 0),
+      bytes: costs.reduce((total, { bytes }) => total + bytes, 0),
+      provider: list.reduce((total, correlation) => total + correctionBytes(correlation), 0),
+    }
+  },
+
+  run(context, op, operands, attrs, divisor) {
+    const results = undivided(context, op, operands, attrs)
+    if (divisor === null) return results
+    return whenThere(results, async ([result]) => [await truncate(context, result!, divisor)])
+  },
+}

@@ -1,0 +1,88 @@
+/**
+ * Arithmetic on arrays of Z_2^64: the one interface behind which WebAssembly and plain JavaScript stand.
+ *
+ * Elements are 64-bit words, little-endian, signed values in two's complement. A kernel never changes what it is given
+ * and gives an array of its own. Bits of many values are kept as planes: plane j holds bit j of every value, value i at
+ * bit i & 7 of byte i >> 3, so that a plane of n values takes ⌈n/8⌉ bytes and a circuit runs on whole planes at once.
+ */
+
+/** Elements of the ring, row by row. */
+export type Words = BigUint64Array
+/** Bits of many values; see above. Bits past the last value are of no meaning. */
+export type Planes = Uint8Array
+
+export interface RingKernels {
+  readonly name: 'wasm' | 'javascript'
+
+  /** Elementwise, operands of one length. */
+  add(a: Words, b: Words): Words
+  sub(a: Words, b: Words): Words
+  mul(a: Words, b: Words): Words
+  neg(a: Words): Words
+  /** The same number to, or times, each element. The number is taken mod 2^64. */
+  addScalar(a: Words, k: bigint): Words
+  mulScalar(a: Words, k: bigint): Words
+  /**
+   * A party's share of x∘y from a triple and the opened d = x−a, e = y−b (Beaver, CRYPTO '91): c + d∘b + a∘e, and d∘e
+   * on top at the one party that adds what is public.
+   */
+  beaver(c: Words, a: Words, b: Words, d: Words, e: Words, addsPublic: boolean): Words
+
+  /** [m,k] times [k,n]. */
+  matMul(a: Words, b: Words, m: number, k: number, n: number): Words
+  /** Sums of the rows of [rows, columns]. */
+  sumRows(a: Words, rows: number, columns: number): Words
+  /** Running sums along the rows of [rows, columns]. */
+  cumulativeSum(a: Words, rows: number, columns: number, exclusive: boolean, reverse: boolean): Words
+  /** a[indices[i]]; 0 where the index is −1. */
+  gather(a: Words, indices: Int32Array): Words
+  /** Sums of what lands on each position: the gather of the same indices backwards. −1 lands nowhere. */
+  scatterAdd(a: Words, indices: Int32Array, length: number): Words
+  /** Signed division by 1 ≤ divisor < 2^63, toward zero. */
+  divide(a: Words, divisor: bigint): Words
+
+  /**
+   * round(value · scale), ties to even.
+   *
+   * @throws RangeError `ERR_ARGUMENT_VALUE` for NaN, ±Infinity and |value · scale| ≥ 2^50, with the limit in the message
+   */
+  encode(values: Float32Array | Float64Array, scale: number): Words
+  /** Signed value / scale, as float32. */
+  decode(a: Words, scale: number): Float32Array
+  fromInt32(values: Int32Array): Words
+  /** @throws RangeError `ERR_ARGUMENT_VALUE` for what does not fit into 32 bits */
+  toInt32(a: Words): Int32Array
+
+  /** What the provider deals for a truncation by 1 ≤ divisor < 2^62: ⌊(r mod 2^63) / divisor⌋, and the top bit of r. */
+  truncationOf(r: Words, divisor: bigint): { readonly quotient: Words; readonly top: Words }
+  /**
+   * A party's share of x / divisor for −2^62 ≤ x < 2^62, from the opened c = x + 2^62 + r and its shares of what was
+   * dealt (ePrint 2020/338 §5.1, for any divisor): with b = top XOR c_63, and z = 2^62 / divisor to the nearest,
+   * ⌊(c mod 2^63) / divisor⌋ − quotient + (2b − 1)·z, public terms at the one party that adds what is public.
+   *
+   * The result is less than 1 unit off x / divisor, so its floor or 1 more, for powers of two; less than 1.5 units for
+   * others. On average it is off by nothing.
+   */
+  truncate(c: Words, quotient: Words, top: Words, divisor: bigint, addsPublic: boolean): Words
+
+  /** The 64 planes of values, plane 0 (the lowest bit) first: 64·⌈n/8⌉ bytes. */
+  toPlanes(a: Words): Planes
+  /** One plane as words of 0 and 1. */
+  fromPlane(plane: Planes, length: number): Words
+  /** The lowest bit of each value as one plane. */
+  lowestBits(a: Words): Planes
+  /** Bitwise, operands of one length. */
+  xor(a: Planes, b: Planes): Planes
+  and(a: Planes, b: Planes): Planes
+  not(a: Planes): Planes
+  /** A party's share of x∧y, as {@link beaver}: c ⊕ (d∧b) ⊕ (a∧e), and ⊕ (d∧e) at one party. */
+  beaverAnd(c: Planes, a: Planes, b: Planes, d: Planes, e: Planes, addsPublic: boolean): Planes
+
+  /**
+   * The key stream of ChaCha20 (RFC 8439 §2.4) from a block counter on.
+   *
+   * @param key 32 bytes
+   * @param nonce 12 bytes
+   */
+  chacha20(key: Uint8Array, nonce: Uint8Array, counter: number, length: number): Uint8Array
+}

@@ -1,0 +1,567 @@
+/**
+ * One row per method of an encoded tensor: calls to make, what plain tfjs gives for them, and how far the two may be
+ * apart, in units of the fixed point (one unit is 1 / scale).
+ *
+ * Calls and plain twins are those of the op table (`../tensor/op-samples.ts`), where a method is an op of that name. The
+ * errors are worked out here from what the methods say of themselves, by the few rules of `Bounds`: each row's `error`
+ * is its method written in those rules, and its `gradient` the rule of its gradient. A method without a row does not
+ * compile, and fails a test.
+ */
+import fc from 'fast-check'
+import { type SharedTensor, tf } from 'sotto'
+import { type Call, type OperandSample, type OpSample, samples, sizeOf, type TensorSample } from '../tensor/op-samples.ts'
+
+type Shape = readonly number[]
+
+/** What is known of a tensor: how large it is, and how far from what plain tfjs has in its place. */
+export interface Quantity {
+  /** No element is larger in magnitude. */
+  readonly size: number
+  /** No element is smaller in magnitude. */
+  readonly least: number
+  /** In units. */
+  readonly error: number
+  /** Whether it is of fixed precision: the product of two such is divided by the scale. */
+  readonly isFixed: boolean
+  /** Multiples of 1/4, so that neither an encoding nor a sum in float32 rounds them. */
+  readonly isExact: boolean
+}
+
+/** How errors come about, and what becomes of them. */
+export class Bounds {
+  readonly scale: number
+  readonly isSecret: boolean
+
+  constructor(scale: number, isSecret: boolean) {
+    this.scale = scale
+    this.isSecret = isSecret
+  }
+
+  /** tfjs rounds what it computes to 24 bits. */
+  #rounded(size: number): number {
+    return 2 ** -24 * size * this.scale
+  }
+
+  /**
+   * A division goes toward zero in clear, and is off by less than a unit; of shares it gives the floor or one more, and
+   * one less too, unless the divisor is a power of two.
+   */
+  #division(divisor: number): number {
+    return this.isSecret && !Number.isInteger(Math.log2(divisor)) ? 2 : 1
+  }
+
+  /** Encoding rounds to the nearest, half a unit at most; integers and truths stand for themselves. */
+  given(operand: OperandSample, isExact = false): Quantity {
+    if (typeof operand !== 'object') return this.number(Number(operand))
+    const { dtype, values } = operand ?? { dtype: 'bool', values: [] }
+    const sizes = Array.from(values, Math.abs)
+    const isFixed = dtype === 'float32'
+    const [size, least] = [Math.max(0, ...sizes), sizes.length === 0 ? 0 : Math.min(...sizes)]
+    return { size, least, error: isFixed && !isExact ? 0.5 : 0, isFixed, isExact: isExact || !isFixed }
+  }
+  number(value: number): Quantity {
+    const size = Math.abs(value)
+    const isFixed = !Number.isInteger(value)
+    return { size, least: size, error: isFixed ? 0.5 : 0, isFixed, isExact: !isFixed }
+  }
+  /** Where results are 0 or 1, or an index. */
+  whole(size: number): Quantity {
+    return { size, least: 0, error: 0, isFixed: false, isExact: true }
+  }
+
+  plus(x: Quantity, y: Quantity): Quantity {
+    const [size, isExact] = [x.size + y.size, x.isExact && y.isExact]
+    const error = x.error + y.error + (isExact ? 0 : this.#rounded(size))
+    return { size, least: 0, error, isFixed: x.isFixed || y.isFixed, isExact }
+  }
+  /** n of them. */
+  sum(x: Quantity, n: number): Quantity {
+    if (n === 1) return x
+    const size = n * x.size
+    return { ...x, size, least: 0, error: n * (x.error + (x.isExact ? 0 : this.#rounded(size))) }
+  }
+  /**
+   * The sum of n products: (a + δ)(b + ε) − ab = aε + bδ + δε for each; one division for the sum, if both are of fixed
+   * precision.
+   */
+  products(x: Quantity, y: Quantity, n = 1): Quantity {
+    const each = x.size * y.error + y.size * x.error + (x.error * y.error) / this.scale
+    const size = n * x.size * y.size
+    const divided = x.isFixed && y.isFixed && n > 0 ? this.#division(this.scale) : 0
+    // A product in tfjs rounds once, and so does each sum.
+    const error = n * (each + 2 * this.#rounded(size)) + divided
+    return { size, least: 0, error, isFixed: x.isFixed || y.isFixed, isExact: false }
+  }
+  /** By a public whole number. */
+  over(x: Quantity, n: number): Quantity {
+    if (n <= 1) return x
+    const size = x.size / n
+    return { ...x, size, least: 0, error: x.error / n + this.#division(n) + this.#rounded(size), isExact: false }
+  }
+  /** By public fractions: a product with their inverses, which float32 rounds before they are encoded. */
+  timesInverse(x: Quantity, y: Quantity): Quantity {
+    const size = 1 / y.least
+    const inverse = { size, least: 0, error: 0.5 + this.#rounded(size), isFixed: true, isExact: false }
+    return this.products(x, inverse)
+  }
+  /** What is chosen among these. */
+  either(...list: readonly Quantity[]): Quantity {
+    const most = (of: (x: Quantity) => number) => Math.max(...list.map(of))
+    return {
+      size: most((x) => x.size),
+      least: 0,
+      error: most((x) => x.error),
+      isFixed: list.some((x) => x.isFixed),
+      isExact: list.every((x) => x.isExact),
+    }
+  }
+  /**
+   * A smooth function as in `functions.ts`: 1.5 units and 2^−22 of the result. An error of the argument grows with the
+   * slope. tfjs's own functions are good to eight roundings.
+   */
+  through(x: Quantity, size: number, slope: number, least = 0): Quantity {
+    const error = slope * x.error + 1.5 + 2 ** -22 * size * this.scale + 8 * this.#rounded(size)
+    return { size, least, error, isFixed: true, isExact: false }
+  }
+  /** The least that an argument can be, after it was encoded. */
+  low(x: Quantity): number {
+    return x.least - x.error / this.scale
+  }
+}
+
+/** What an error depends on, beside the operands. */
+export interface Case {
+  readonly operands: readonly Quantity[]
+  readonly shapes: readonly Shape[]
+  readonly args: readonly unknown[]
+  /** Shape of the (first) result. */
+  readonly result: Shape
+}
+
+export interface Operation {
+  /** Calls of the row's samples; of those, what the method takes. */
+  readonly calls: fc.Arbitrary<Call>
+  /** Of the same operands, in tfjs. */
+  readonly plain: OpSample['tfjs']
+  /** What the plain result says: of each result alike. */
+  readonly error: (b: Bounds, c: Case) => Quantity
+  /** Calls away from every kink and pole; null for what has no gradient. */
+  readonly smooth: fc.Arbitrary<Call> | null
+  /** From the gradient of the results those of the operands. */
+  readonly gradient: (b: Bounds, g: Quantity, c: Case) => readonly Quantity[]
+  /** Where operands come from but the first: of the same kind, or public too, or public only. */
+  readonly others: 'own' | 'any' | 'public'
+  /** How the method is called, unless as first.method(...others, ...args). */
+  readonly invoke: ((operands: readonly unknown[], args: readonly unknown[]) => unknown) | null
+  /** Values are rounded to multiples of 1/4: the result jumps where they meet. */
+  readonly isOnGrid: boolean
+}
+
+type Row = Pick<Operation, 'calls' | 'plain' | 'error'> & Partial<Operation>
+
+const row = ({ smooth, gradient, others, invoke, isOnGrid, ...rest }: Row): Operation => ({
+  ...rest,
+  smooth: smooth ?? null,
+  gradient: gradient ?? (() => []),
+  others: others ?? 'own',
+  invoke: invoke ?? null,
+  isOnGrid: isOnGrid ?? false,
+})
+
+interface Settings extends Partial<Omit<Operation, 'calls' | 'plain' | 'error' | 'smooth'>> {
+  /** Calls that the method takes, of those of the op. */
+  readonly takes?: (call: Call) => boolean
+}
+
+/** The row of an op of the op table. */
+function like(
+  name: keyof typeof samples,
+  error: Operation['error'],
+  { takes = () => true, ...settings }: Settings = {},
+): Operation {
+  const { calls, tfjs, smooth } = samples[name] as OpSample
+  return row({
+    calls: calls.filter(takes),
+    plain: tfjs,
+    error,
+    smooth: settings.gradient ? (smooth?.filter(takes) ?? null) : null,
+    ...settings,
+  })
+}
+
+// What calls have in common.
+
+export const isTensor = (operand: OperandSample): operand is TensorSample =>
+  typeof operand === 'object' && operand !== null
+export const isFloat = (operand: OperandSample): boolean =>
+  isTensor(operand) ? operand.dtype === 'float32' : typeof operand === 'number' && !Number.isInteger(operand)
+
+const size = (shape: Shape): number => sizeOf(shape)
+/** How many elements of one shape meet in one of another. */
+const per = (many: Shape, few: Shape): number => (size(few) === 0 ? 0 : size(many) / size(few))
+
+const first: Operation['error'] = (_, { operands: [x] }) => x!
+const widest: Operation['error'] = (b, { operands }) => b.either(...operands)
+const truth: Operation['error'] = (b) => b.whole(1)
+const place: Operation['error'] = (b, { shapes: [x] }) => b.whole(size(x!))
+
+/** A gradient that comes back as it went, added up where an element was used more than once. */
+const passed: Operation['gradient'] = (b, g, { operands, shapes, result }) =>
+  operands.map((_, i) => b.sum(g, Math.max(1, per(result, shapes[i]!))))
+/** As {@link passed}, where only the first operand has a gradient. */
+const passedToFirst: Operation['gradient'] = (b, g, c) => passed(b, g, c).slice(0, 1)
+
+const isFixedCall = ({ operands }: Call): boolean => isFloat(operands[0]!)
+const wholeArgs = ({ operands, args }: Call): boolean => isFloat(operands[0]!) || args.every((x) => Number.isInteger(x))
+
+/** A move: elements stay what they are. */
+const move = (name: keyof typeof samples): Operation => like(name, first, { gradient: passed })
+const listed = (name: 'concat' | 'stack'): Operation =>
+  like(name, widest, {
+    gradient: (_, g, { operands }) => operands.map(() => g),
+    invoke: ([x, ...others], args) => methodOf(x, name)(others, ...args),
+  })
+const comparison = (name: keyof typeof samples): Operation => like(name, truth, { others: 'any', isOnGrid: true })
+const bilinear = (
+  name: keyof typeof samples,
+  error: Operation['error'],
+  gradient: Operation['gradient'],
+  settings: Settings = {},
+): Operation => like(name, error, { others: 'any', gradient, ...settings })
+
+export const methodOf = (target: unknown, name: string): ((...args: readonly unknown[]) => unknown) =>
+  (target as Record<string, (...args: readonly unknown[]) => unknown>)[name]!.bind(target)
+
+const inner = (c: Case): number => c.shapes[0]!.at(c.args[0] === true ? -2 : -1)!
+const batches = (shape: Shape): number => size(shape.slice(0, -2))
+
+const product: Operation['error'] = (b, { operands: [x, y] }) => b.products(x!, y!)
+const productGradient: Operation['gradient'] = (b, g, { operands: [x, y], shapes, result }) =>
+  [y!, x!].map((other, i) => b.sum(b.products(g, other), Math.max(1, per(result, shapes[i]!))))
+
+const averaged = (b: Bounds, x: Quantity, n: number): Quantity => b.over(b.sum(x, n), n)
+/** x − mean: of both, and twice as large. */
+const deviation = (b: Bounds, x: Quantity, n: number): Quantity => b.plus(x, averaged(b, x, n))
+
+/** Of shares, values of one sum are pooled by one division; where windows hang over the edge, by a factor each. */
+const pooled = (b: Bounds, x: Quantity, taps: number): Quantity =>
+  b.either(averaged(b, x, taps), b.timesInverse(b.sum(x, taps), { ...b.whole(taps), least: 1 }))
+const tapsOf = ({ args: [filter] }: Case): number =>
+  Array.isArray(filter) ? (filter[0] as number) * (filter[1] as number) : (filter as number) ** 2
+
+const lengthOf = ({ shapes: [x], args: [axis = -1] }: Case): number => x!.at(axis as number)!
+
+/** A function of one operand. */
+const smoothly = (
+  name: keyof typeof samples,
+  error: (b: Bounds, x: Quantity, c: Case) => Quantity,
+  gradient: (b: Bounds, g: Quantity, y: Quantity, x: Quantity, c: Case) => Quantity,
+): Operation =>
+  like(name, (b, c) => error(b, c.operands[0]!, c), {
+    takes: isFixedCall,
+    gradient: (b, g, c) => [gradient(b, g, error(b, c.operands[0]!, c), c.operands[0]!, c)],
+  })
+const rootInverse = (b: Bounds, x: Quantity): Quantity => b.through(x, b.low(x) ** -0.5, b.low(x) ** -1.5 / 2)
+
+/**
+ * x^n: "below n · max(1, |x|)^(n − 1) units" of rounding, each division being one unit of a power of two and two of
+ * other scales; and n · |x|^(n − 1) times the error of x.
+ */
+function power(b: Bounds, x: Quantity, n: number): Quantity {
+  if (n === 0) return b.whole(1)
+  const slope = n * Math.max(1, x.size + x.error / b.scale) ** (n - 1)
+  // The square as an upper bound of one division, and of tfjs's rounding.
+  const one = b.products({ ...x, error: 0 }, { ...x, error: 0 }).error
+  const size = x.size ** n
+  const rounding = n === 1 ? 0 : slope * one + 8 * 2 ** -24 * size * b.scale
+  return { ...x, size, least: 0, error: slope * x.error + rounding, isExact: false }
+}
+const powers = (calls: fc.Arbitrary<Call>): fc.Arbitrary<Call> =>
+  fc
+    .tuple(calls, fc.constantFrom(0, 1, 2, 3, 4, 5))
+    .map(([{ operands }, exponent]) => ({ operands: operands.slice(0, 1), args: [exponent] }))
+
+/** a / b: by a public whole number a division; by public fractions a product with inverses; by a secret 1.5 units more. */
+function quotient(b: Bounds, x: Quantity, y: Quantity): Quantity {
+  if (!y.isFixed) return b.over(x, y.size)
+  const low = b.low(y)
+  const error = x.error / low + (y.error * x.size) / low ** 2
+  return b.either(b.timesInverse(x, y), b.through({ ...x, error }, x.size / low, 1))
+}
+/** Of integers: by whole numbers only. */
+const divides = ({ operands: [x, y] }: Call): boolean =>
+  isFloat(x!) ? isFloat(y!) || !isTensor(y!) : typeof y === 'number' && Number.isInteger(y)
+
+/** batchNorm: what it is composed of, in order. */
+function normalised(b: Bounds, { operands: [x, mean, variance, offset, scale] }: Case) {
+  const centred = b.plus(x!, mean!)
+  const spread = rootInverse(b, { ...b.plus(variance!, b.number(0.001)), least: variance!.least })
+  const scaled = b.products(centred, spread)
+  const whole = scale ? b.products(scaled, scale) : scaled
+  return { centred, spread, scaled, result: offset ? b.plus(whole, offset) : whole }
+}
+
+/** Members that no row is for, and what checks them instead. */
+export const elsewhere = {
+  shape: 'every row',
+  encoding: 'every row',
+  dtype: 'every row',
+  rank: 'what a tensor says of itself',
+  size: 'what a tensor says of itself',
+  scale: 'what a tensor says of itself',
+  toString: 'what a tensor says of itself',
+  publicValue: 'what a tensor says of itself',
+  parties: 'what a tensor says of itself',
+  provider: 'what a tensor says of itself',
+  id: 'what a tensor says of itself',
+  isDisposed: 'handles',
+  alias: 'handles',
+  dispose: 'handles',
+  requiresGrad: 'gradients',
+  requireGrad: 'gradients',
+  grad: 'gradients',
+  zeroGrad: 'gradients',
+  detach: 'gradients',
+  backward: 'gradients',
+  get: 'opening a secret',
+  reveal: 'opening a secret',
+  revealTo: 'opening a secret',
+  cost: 'cost',
+} as const
+
+/** Members for the library itself. */
+export const internal = [
+  'constructor',
+  'issue',
+  'joins',
+  'run',
+  'operand',
+  'recorded',
+  'composed',
+  'productWith',
+  'dividedBy',
+  'moved',
+  'negativeAnd',
+  'group',
+  'surrender',
+] as const
+
+export type Method = Exclude<keyof SharedTensor & string, keyof typeof elsewhere | (typeof internal)[number]>
+
+export const operations = {
+  // Arithmetic.
+  add: bilinear('add', (b, { operands: [x, y] }) => b.plus(x!, y!), passed),
+  sub: bilinear('sub', (b, { operands: [x, y] }) => b.plus(x!, y!), passed),
+  neg: like('neg', first, { gradient: passed }),
+  mul: bilinear('mul', product, productGradient),
+  outer: bilinear('outer', product, productGradient),
+  square: like('square', (b, { operands: [x] }) => b.products(x!, x!), {
+    gradient: (b, g, { operands: [x] }) => [b.products(b.products(g, x!), b.number(2))],
+  }),
+  matMul: bilinear(
+    'matMul',
+    (b, c) => b.products(c.operands[0]!, c.operands[1]!, inner(c)),
+    // A product of matrices, and the sum over the batches that an operand was repeated for.
+    (b, g, { operands: [x, y], shapes: [s, t], result }) => [
+      b.sum(b.products(g, y!, result.at(-1)!), batches(result) / batches(s!)),
+      b.sum(b.products(g, x!, result.at(-2)!), batches(result) / batches(t!)),
+    ],
+  ),
+  dot: bilinear(
+    'dot',
+    (b, c) => b.products(c.operands[0]!, c.operands[1]!, c.shapes[1]![0]!),
+    (b, g, { operands, shapes, result }) =>
+      [1, 0].map((other, i) => b.products(g, operands[other]!, (size(result) * shapes[1]![0]!) / size(shapes[i]!))),
+  ),
+  conv2d: bilinear(
+    'conv2d',
+    (b, { operands: [x, f], shapes: [, filter] }) => b.products(x!, f!, size(filter!.slice(0, 3))),
+    (b, g, { operands: [x, f], shapes: [, filter], result }) => [
+      b.products(g, f!, filter![0]! * filter![1]! * filter![3]!),
+      b.products(g, x!, size(result.slice(0, 3))),
+    ],
+  ),
+  div: like('div', (b, { operands: [x, y] }) => quotient(b, x!, y!), {
+    takes: divides,
+    others: 'any',
+    gradient: (b, g, { operands: [x, y], shapes, result }) => {
+      const part = quotient(b, g, y!)
+      const parts = [part, b.products(part, quotient(b, x!, y!))]
+      return parts.map((each, i) => b.sum(each, Math.max(1, per(result, shapes[i]!))))
+    },
+  }),
+  pow: row({
+    calls: powers(samples.square.calls.filter(isFixedCall)),
+    plain: ([x], exponent) => tf.pow(x!, exponent as number),
+    error: (b, { operands: [x], args: [n] }) => power(b, x!, n as number),
+    smooth: powers(samples.square.smooth!),
+    gradient: (b, g, { operands: [x], args: [exponent] }) => {
+      const n = exponent as number
+      return [n === 0 ? b.whole(0) : b.products(b.products(g, power(b, x!, n - 1)), b.number(n))]
+    },
+  }),
+
+  // Reductions.
+  sum: like('sum', (b, { operands: [x], shapes: [s], result }) => b.sum(x!, per(s!, result)), {
+    gradient: (_, g) => [g],
+  }),
+  mean: like('mean', (b, { operands: [x], shapes: [s], result }) => averaged(b, x!, per(s!, result)), {
+    gradient: (b, g, { shapes: [s], result }) => [b.over(g, per(s!, result))],
+  }),
+  variance: like(
+    'variance',
+    (b, { operands: [x], shapes: [s], result }) => {
+      const n = per(s!, result)
+      const d = deviation(b, x!, n)
+      return averaged(b, b.products(d, d), n)
+    },
+    {
+      gradient: (b, g, { operands: [x], shapes: [s], result }) => {
+        const n = per(s!, result)
+        const part = b.products(b.products(b.over(g, n), deviation(b, x!, n)), b.number(2))
+        // Of x itself, and by way of the mean.
+        return [b.plus(part, averaged(b, part, n))]
+      },
+    },
+  ),
+  cumsum: like('cumsum', (b, c) => b.sum(c.operands[0]!, Math.max(1, c.shapes[0]!.at((c.args[0] as number) ?? 0)!)), {
+    gradient: passed,
+  }),
+
+  // Shape.
+  transpose: move('transpose'),
+  reshape: move('reshape'),
+  flatten: move('flatten'),
+  expandDims: move('expandDims'),
+  squeeze: move('squeeze'),
+  slice: move('slice'),
+  unstack: move('unstack'),
+  split: move('split'),
+  tile: move('tile'),
+  reverse: move('reverse'),
+  broadcastTo: move('broadcastTo'),
+  clone: move('clone'),
+  pad: like('pad', (b, { operands: [x], args: [, constant] }) => b.either(x!, b.number(constant as number)), {
+    gradient: passedToFirst,
+  }),
+  gather: like('gather', first, { others: 'public', gradient: passedToFirst }),
+  concat: listed('concat'),
+  stack: listed('stack'),
+  refresh: { ...move('clone') },
+
+  // Comparison.
+  less: comparison('less'),
+  lessEqual: comparison('lessEqual'),
+  greater: comparison('greater'),
+  greaterEqual: comparison('greaterEqual'),
+  equal: comparison('equal'),
+  notEqual: comparison('notEqual'),
+  logicalNot: like('logicalNot', truth),
+  logicalAnd: like('logicalAnd', truth),
+  logicalOr: like('logicalOr', truth),
+  /** c · (a − b) + b: nothing is divided. */
+  where: like('where', (b, { operands: [x, , y] }) => b.either(x!, y!), {
+    others: 'any',
+    invoke: ([x, condition, y]) => methodOf(condition, 'where')(x, y),
+    gradient: (b, g, c) => {
+      const [x, , y] = passed(b, g, c)
+      return [x!, b.whole(0), y!]
+    },
+  }),
+
+  // Piecewise linear.
+  maximum: like('maximum', widest, { others: 'any', gradient: passed }),
+  minimum: like('minimum', widest, { others: 'any', gradient: passed }),
+  relu: like('relu', first, { gradient: passed }),
+  /** x − (1 − alpha) · min(x, 0). */
+  leakyRelu: like(
+    'leakyRelu',
+    (b, { operands: [x], args: [alpha = 0.2] }) => b.plus(x!, b.products(x!, b.number(1 - (alpha as number)))),
+    {
+      takes: ({ operands, args }) => isFloat(operands[0]!) || Number.isInteger(args[0]),
+      gradient: (b, g, { args: [alpha = 0.2] }) => [b.plus(g, b.products(g, b.number(1 - (alpha as number))))],
+    },
+  ),
+  abs: like('abs', first, { gradient: passed }),
+  sign: like('sign', truth, { isOnGrid: true }),
+  clipByValue: like(
+    'clipByValue',
+    (b, { operands: [x], args: [low, high] }) => b.either(x!, b.number(low as number), b.number(high as number)),
+    { takes: wholeArgs, gradient: passed },
+  ),
+
+  // Largest and smallest.
+  max: like('max', first, { gradient: (_, g) => [g] }),
+  min: like('min', first, { gradient: (_, g) => [g] }),
+  argMax: like('argMax', place, { isOnGrid: true }),
+  argMin: like('argMin', place, { isOnGrid: true }),
+  maxPool: like('maxPool', first, { gradient: (b, g, c) => [b.sum(g, tapsOf(c))] }),
+  avgPool: like('avgPool', (b, c) => pooled(b, c.operands[0]!, tapsOf(c)), {
+    gradient: (b, g, c) => [b.sum(b.either(b.over(g, tapsOf(c)), b.timesInverse(g, { ...g, least: 1 })), tapsOf(c))],
+  }),
+  batchNorm: like('batchNorm', (b, c) => normalised(b, c).result, {
+    others: 'any',
+    gradient: (b, g, c) => {
+      const [, , , offset, scale] = c.operands
+      const { centred, spread, scaled } = normalised(b, c)
+      const summed = (x: Quantity) => b.sum(x, per(c.shapes[0]!, c.shapes[1]!))
+      const ofScaled = scale ? b.products(g, scale) : g
+      const ofCentred = b.products(ofScaled, spread)
+      const ofSpread = b.sum(b.products(ofScaled, centred), size(c.shapes[0]!))
+      const ofVariance = b.over(b.products(b.products(ofSpread, spread), b.products(spread, spread)), 2)
+      const each = (shape: Shape | undefined, x: Quantity) => b.sum(x, shape ? per(c.shapes[0]!, shape) : 1)
+      return [
+        ofCentred,
+        summed(ofCentred),
+        ofVariance,
+        offset ? each(c.shapes[3], g) : b.whole(0),
+        scale ? each(c.shapes[4], b.products(g, scaled)) : b.whole(0),
+      ]
+    },
+  }),
+
+  // Smooth functions.
+  exp: smoothly(
+    'exp',
+    (b, x) => b.through(x, Math.exp(x.size), Math.exp(x.size + 1 / b.scale)),
+    (b, g, y) => b.products(g, y),
+  ),
+  log: smoothly(
+    'log',
+    (b, x) => b.through(x, Math.max(Math.abs(Math.log(b.low(x))), Math.log(x.size)), 1 / b.low(x)),
+    (b, g, _, x) => quotient(b, g, x),
+  ),
+  sqrt: smoothly(
+    'sqrt',
+    (b, x) => b.through(x, Math.sqrt(x.size), b.low(x) ** -0.5 / 2),
+    (b, g, _, x) => b.over(b.products(g, rootInverse(b, x)), 2),
+  ),
+  rsqrt: smoothly('rsqrt', rootInverse, (b, g, y) => b.over(b.products(b.products(g, y), b.products(y, y)), 2)),
+  reciprocal: smoothly(
+    'reciprocal',
+    (b, x) => b.through(x, 1 / b.low(x), b.low(x) ** -2),
+    (b, g, y) => b.products(b.products(g, y), y),
+  ),
+  sigmoid: smoothly(
+    'sigmoid',
+    (b, x) => b.through(x, 1, 1 / 4),
+    (b, g, y) => b.plus(b.products(g, y), b.products(b.products(g, y), y)),
+  ),
+  tanh: smoothly(
+    'tanh',
+    (b, x) => b.through(x, 1, 1),
+    (b, g, y) => b.plus(g, b.products(b.products(g, y), y)),
+  ),
+  /** Errors of a row of x move a result by Σ |∂s_i/∂x_j| = 2 s_i (1 − s_i) ≤ 1/2 of the largest. */
+  softmax: smoothly(
+    'softmax',
+    (b, x) => b.through(x, 1, 1 / 2),
+    (b, g, y, _, c) => b.products(y, b.plus(g, b.sum(b.products(g, y), lengthOf(c)))),
+  ),
+  /** Here by 2 (1 − s_i) ≤ 2. The results go down to −2 · |x| − ln of their number. */
+  logSoftmax: smoothly(
+    'logSoftmax',
+    (b, x, c) => b.through(x, 2 * x.size + Math.log(lengthOf(c)), 2),
+    (b, g, y, _, c) => b.plus(g, b.products(b.through(y, 1, 1), b.sum(g, lengthOf(c)))),
+  ),
+} as const satisfies Record<Method, Operation>

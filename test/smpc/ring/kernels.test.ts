@@ -1,0 +1,292 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import type { RingKernels } from '../../../src/smpc/ring/kernels.ts'
+import { referenceKernels } from '../../reference/ring.ts'
+import { copyOf, expectSame, Inputs, implementations, lengths, longLengths } from './inputs.ts'
+
+type Kernels = Omit<RingKernels, 'name'>
+type Result = ArrayBufferView | Readonly<Record<string, ArrayBufferView>>
+/** Operands of a length, and the kernel on them. */
+type Case = (inputs: Inputs, n: number) => { operands: readonly unknown[]; run: (kernels: Kernels) => Result }
+
+const row = <const T extends readonly unknown[]>(operands: T, run: (kernels: Kernels, ...operands: T) => Result) => ({
+  operands,
+  run: (kernels: Kernels) => run(kernels, ...operands),
+})
+const divisors = [1n, 2n, 3n, 10n, 1000n, 2n ** 16n, 2n ** 61n, 2n ** 62n - 1n] as const
+const scales = [1, 2 ** 16, 1000, 2 ** -3] as const
+/** Rows and columns of about n elements. */
+const rowsOf = (inputs: Inputs, n: number): [number, number] => {
+  const columns = inputs.below(12)
+  return [columns === 0 ? inputs.below(4) : Math.ceil(n / columns), columns]
+}
+const indicesOf = (inputs: Inputs, n: number, length: number) =>
+  Int32Array.from({ length: n }, () => inputs.below(length + 1) - 1)
+/** Doubles of every size that can be encoded, with ties among them. */
+const valuesOf = (inputs: Inputs, n: number, scale: number) =>
+  Float64Array.from({ length: n }, () => {
+    const whole = (inputs.below(2 ** 32) - 2 ** 31) * 2 ** inputs.below(18)
+    return (whole + inputs.below(4) / 4) / scale
+  })
+
+/** One row per kernel that takes operands of any length. */
+const cases = {
+  add: (inputs, n) => row([inputs.words(n), inputs.words(n)], (kernels, a, b) => kernels.add(a, b)),
+  sub: (inputs, n) => row([inputs.words(n), inputs.words(n)], (kernels, a, b) => kernels.sub(a, b)),
+  mul: (inputs, n) => row([inputs.words(n), inputs.words(n)], (kernels, a, b) => kernels.mul(a, b)),
+  neg: (inputs, n) => row([inputs.words(n)], (kernels, a) => kernels.neg(a)),
+  addScalar: (inputs, n) => row([inputs.words(n), inputs.word()], (kernels, a, k) => kernels.addScalar(a, k)),
+  'addScalar of a number below zero': (inputs, n) =>
+    row([inputs.words(n), -inputs.word()], (kernels, a, k) => kernels.addScalar(a, k)),
+  mulScalar: (inputs, n) => row([inputs.words(n), inputs.word()], (kernels, a, k) => kernels.mulScalar(a, k)),
+  'mulScalar of a number past 2^64': (inputs, n) =>
+    row([inputs.words(n), -(inputs.word() ** 2n)], (kernels, a, k) => kernels.mulScalar(a, k)),
+  beaver: (inputs, n) =>
+    row(
+      [inputs.words(n), inputs.words(n), inputs.words(n), inputs.words(n), inputs.words(n), inputs.below(2) === 0],
+      (kernels, ...operands) => kernels.beaver(...operands),
+    ),
+  sumRows: (inputs, n) => {
+    const [rows, columns] = rowsOf(inputs, n)
+    return row([inputs.words(rows * columns)], (kernels, a) => kernels.sumRows(a, rows, columns))
+  },
+  cumulativeSum: (inputs, n) => {
+    const [rows, columns] = rowsOf(inputs, n)
+    const [exclusive, reverse] = [inputs.below(2) === 0, inputs.below(2) === 0]
+    return row([inputs.words(rows * columns)], (kernels, a) =>
+      kernels.cumulativeSum(a, rows, columns, exclusive, reverse),
+    )
+  },
+  gather: (inputs, n) => {
+    const a = inputs.words(inputs.below(20))
+    return row([a, indicesOf(inputs, n, a.length)], (kernels, words, indices) => kernels.gather(words, indices))
+  },
+  scatterAdd: (inputs, n) => {
+    const length = inputs.below(20)
+    return row([inputs.words(n), indicesOf(inputs, n, length)], (kernels, words, indices) =>
+      kernels.scatterAdd(words, indices, length),
+    )
+  },
+  divide: (inputs, n) => {
+    const divisor = [...divisors, 2n ** 62n, 2n ** 63n - 1n][inputs.below(10)]!
+    return row([inputs.words(n), divisor], (kernels, a, by) => kernels.divide(a, by))
+  },
+  'encode of float64': (inputs, n) => {
+    const scale = scales[inputs.below(4)]!
+    return row([valuesOf(inputs, n, scale)], (kernels, values) => kernels.encode(values, scale))
+  },
+  'encode of float32': (inputs, n) => {
+    const scale = scales[inputs.below(4)]!
+    const values = Float32Array.from(valuesOf(inputs, n, scale))
+    return row([values], (kernels, these) => kernels.encode(these, scale))
+  },
+  decode: (inputs, n) => {
+    const scale = scales[inputs.below(4)]!
+    return row([inputs.words(n)], (kernels, a) => kernels.decode(a, scale))
+  },
+  fromInt32: (inputs, n) =>
+    row([Int32Array.from(inputs.words(n), Number)], (kernels, values) => kernels.fromInt32(values)),
+  toInt32: (inputs, n) =>
+    row([referenceKernels.fromInt32(Int32Array.from(inputs.words(n), Number))], (kernels, a) => kernels.toInt32(a)),
+  truncationOf: (inputs, n) =>
+    row([inputs.words(n), divisors[inputs.below(8)]!], (kernels, r, divisor) => kernels.truncationOf(r, divisor)),
+  truncate: (inputs, n) =>
+    row(
+      [inputs.words(n), inputs.words(n), inputs.words(n), divisors[inputs.below(8)]!, inputs.below(2) === 0],
+      (kernels, ...operands) => kernels.truncate(...operands),
+    ),
+  toPlanes: (inputs, n) => row([inputs.words(n)], (kernels, a) => kernels.toPlanes(a)),
+  fromPlane: (inputs, n) =>
+    row([inputs.bytes(Math.ceil(n / 8)), n], (kernels, plane, length) => kernels.fromPlane(plane, length)),
+  lowestBits: (inputs, n) => row([inputs.words(n)], (kernels, a) => kernels.lowestBits(a)),
+  xor: (inputs, n) => row([inputs.bytes(n), inputs.bytes(n)], (kernels, a, b) => kernels.xor(a, b)),
+  and: (inputs, n) => row([inputs.bytes(n), inputs.bytes(n)], (kernels, a, b) => kernels.and(a, b)),
+  not: (inputs, n) => row([inputs.bytes(n)], (kernels, a) => kernels.not(a)),
+  beaverAnd: (inputs, n) =>
+    row(
+      [inputs.bytes(n), inputs.bytes(n), inputs.bytes(n), inputs.bytes(n), inputs.bytes(n), inputs.below(2) === 0],
+      (kernels, ...operands) => kernels.beaverAnd(...operands),
+    ),
+  chacha20: (inputs, n) =>
+    row([inputs.bytes(32), inputs.bytes(12), inputs.below(2 ** 32 - 1000), n], (kernels, ...operands) =>
+      kernels.chacha20(...operands),
+    ),
+} satisfies Record<string, Case>
+
+describe.each(implementations)('the kernels of the ring in %s', (_, kernels) => {
+  it.each(Object.entries(cases))('%s does as its slow twin does, and leaves its operands alone', (_, make) => {
+    const agree = (seed: number, n: number) => {
+      const { operands, run } = make(new Inputs(seed), n)
+      const before = copyOf(operands)
+      expectSame(run(kernels), run(referenceKernels))
+      expect(operands).toEqual(before)
+    }
+    fc.assert(fc.property(fc.nat(), lengths, agree), { numRuns: 40 })
+  })
+
+  it.each(Object.entries(cases))('%s does so on a whole block, and past it', (_, make) => {
+    for (const n of longLengths) {
+      const { run } = make(new Inputs(n), n)
+      expectSame(run(kernels), run(referenceKernels))
+    }
+  })
+
+  it('matMul does as its slow twin does: empty, of one row or column, odd, whole', () => {
+    const sizes = fc.oneof(fc.constantFrom(0, 1, 2, 8), fc.nat(19))
+    fc.assert(
+      fc.property(fc.nat(), sizes, sizes, sizes, (seed, m, k, n) => {
+        const inputs = new Inputs(seed)
+        const [a, b] = [inputs.words(m * k), inputs.words(k * n)]
+        const before = copyOf([a, b])
+        expectSame(kernels.matMul(a, b, m, k, n), referenceKernels.matMul(a, b, m, k, n))
+        expect([a, b]).toEqual(before)
+      }),
+      { numRuns: 150 },
+    )
+  })
+
+  it('matMul does so where the rows are taken in several turns, the last one of a single row', () => {
+    const inputs = new Inputs(1)
+    // 64 rows at a time: k + n is more than 2^20 / 8 / 64 = 2048.
+    const [m, k, n] = [129, 2051, 3]
+    const [a, b] = [inputs.words(m * k), inputs.words(k * n)]
+    expectSame(kernels.matMul(a, b, m, k, n), referenceKernels.matMul(a, b, m, k, n))
+  })
+
+  it('the bits of a value are the same through planes and back', () => {
+    fc.assert(
+      fc.property(fc.nat(), lengths, (seed, n) => {
+        const a = new Inputs(seed).words(n)
+        const planes = kernels.toPlanes(a)
+        const bytes = Math.ceil(n / 8)
+        let back = new BigUint64Array(n)
+        for (let bit = 63; bit >= 0; bit--) {
+          const plane = kernels.fromPlane(planes.subarray(bit * bytes, (bit + 1) * bytes), n)
+          back = kernels.add(kernels.mulScalar(back, 2n), plane) as typeof back
+        }
+        expectSame(back, referenceKernels.addScalar(a, 0n))
+        expectSame(kernels.lowestBits(a), planes.slice(0, bytes))
+      }),
+      { numRuns: 20 },
+    )
+  })
+
+  it('a product of shared values comes from a triple, whatever the parties', () => {
+    fc.assert(
+      fc.property(fc.nat(), fc.integer({ min: 2, max: 5 }), (seed, parties) => {
+        const inputs = new Inputs(seed)
+        const n = 9
+        const { add, sub, mul } = kernels
+        const [x, y, a, b] = [inputs.words(n), inputs.words(n), inputs.words(n), inputs.words(n)]
+        const share = (secret: BigUint64Array) => {
+          const masks = Array.from({ length: parties - 1 }, () => inputs.words(n))
+          return [...masks, masks.reduce<BigUint64Array>((rest, mask) => sub(rest, mask), secret)]
+        }
+        const [as, bs, cs] = [share(a), share(b), share(mul(a, b))]
+        const [d, e] = [sub(x, a), sub(y, b)]
+        const products = cs.map((c, party) => kernels.beaver(c, as[party]!, bs[party]!, d, e, party === 0))
+        expect(products.reduce((sum, product) => add(sum, product))).toEqual(mul(x, y))
+      }),
+      { numRuns: 20 },
+    )
+  })
+
+  describe('encode', () => {
+    it.each([
+      ['NaN', Number.NaN],
+      ['Infinity', Number.POSITIVE_INFINITY],
+      ['−Infinity', Number.NEGATIVE_INFINITY],
+      ['2^50 units', 2 ** 34],
+      ['−2^50 units', -(2 ** 34)],
+      ['the largest float32', 3.4028234663852886e38],
+    ])('refuses %s wherever it stands, and names the limit', (_, value) => {
+      for (const [n, at] of [
+        [1, 0],
+        [2, 1],
+        [3, 2],
+        [9001, 8999],
+        [9001, 9000],
+      ] as const) {
+        for (const Values of [Float32Array, Float64Array]) {
+          const values = new Values(n)
+          values[at] = value
+          expect(() => kernels.encode(values, 2 ** 16)).toThrow(
+            expect.objectContaining({
+              code: 'ERR_ARGUMENT_VALUE',
+              message: `encode: values expected finite and below ${2 ** 34} in magnitude`,
+              details: { limit: 2 ** 34, scale: 2 ** 16 },
+            }),
+          )
+        }
+      }
+      // What it refused leaves no trace.
+      expect(kernels.encode(Float32Array.of(1), 2 ** 16)).toEqual(BigUint64Array.of(65536n))
+    })
+
+    it('takes what is just below the limit', () => {
+      const values = Float64Array.of(2 ** 50 - 0.25, 0.25 - 2 ** 50)
+      expect(kernels.encode(values, 1)).toEqual(BigUint64Array.of(2n ** 50n, 2n ** 64n - 2n ** 50n))
+    })
+
+    it('rounds ties to even', () => {
+      const values = Float32Array.of(0.5, 1.5, 2.5, -0.5, -1.5, -2.5)
+      const expected = BigInt64Array.of(0n, 2n, 2n, 0n, -2n, -2n)
+      expect(kernels.encode(values, 1)).toEqual(new BigUint64Array(expected.buffer))
+    })
+  })
+
+  it('toInt32 refuses what does not fit, wherever it stands', () => {
+    for (const value of [2n ** 31n, 2n ** 64n - 2n ** 31n - 1n, 2n ** 32n, 2n ** 63n]) {
+      for (const at of [0, 1, 2]) {
+        const a = new BigUint64Array(3)
+        a[at] = value
+        expect(() => kernels.toInt32(a)).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT_VALUE' }))
+      }
+    }
+    const ends = BigUint64Array.of(2n ** 31n - 1n, 2n ** 64n - 2n ** 31n)
+    expect(kernels.toInt32(ends)).toEqual(Int32Array.of(2 ** 31 - 1, -(2 ** 31)))
+  })
+
+  it('refuses operands of different lengths and shapes that are not theirs', () => {
+    const [a, b] = [new BigUint64Array(2), new BigUint64Array(3)]
+    const [p, q] = [new Uint8Array(2), new Uint8Array(3)]
+    for (const call of [
+      () => kernels.add(a, b),
+      () => kernels.sub(b, a),
+      () => kernels.mul(a, b),
+      () => kernels.beaver(a, a, a, a, b, true),
+      () => kernels.truncate(a, a, b, 2n, true),
+      () => kernels.scatterAdd(a, new Int32Array(3), 5),
+      () => kernels.xor(p, q),
+      () => kernels.and(q, p),
+      () => kernels.beaverAnd(p, p, p, p, q, false),
+      () => kernels.fromPlane(p, 17),
+      () => kernels.fromPlane(p, 8),
+      () => kernels.matMul(a, b, 2, 1, 2),
+      () => kernels.matMul(a, b, 1, 1, 3),
+      () => kernels.matMul(a, a, -1, -2, -1),
+      () => kernels.sumRows(b, 2, 2),
+      () => kernels.cumulativeSum(b, 1.5, 2, false, false),
+    ]) {
+      expect(call).toThrow(expect.objectContaining({ code: 'ERR_SHAPE' }))
+    }
+  })
+
+  it('refuses divisors and indices out of range', () => {
+    const a = new BigUint64Array(2)
+    for (const call of [
+      () => kernels.divide(a, 0n),
+      () => kernels.divide(a, -1n),
+      () => kernels.divide(a, 2n ** 63n),
+      () => kernels.truncationOf(a, 0n),
+      () => kernels.truncationOf(a, 2n ** 62n),
+      () => kernels.truncate(a, a, a, 2n ** 62n, true),
+      () => kernels.gather(a, Int32Array.of(0, 2)),
+      () => kernels.gather(a, Int32Array.of(-2)),
+      () => kernels.scatterAdd(a, Int32Array.of(0, 4), 4),
+      () => kernels.scatterAdd(a, Int32Array.of(-2, 0), 4),
+    ]) {
+      expect(call).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT_VALUE' }))
+    }
+  })
+})
