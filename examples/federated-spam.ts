@@ -5,23 +5,7 @@
  * into features and trains a logistic regression locally; the models are averaged in rounds. The averaging is IN CLEAR
  * here: whoever runs this script sees the owners' weights.
  */
-import {
-  areaUnderCurve,
-  batches,
-  hashFeatures,
-  hook,
-  type LabelledMessage,
-  loadSmsSpam,
-  optim,
-  type PointerTensor,
-  type RemoteModel,
-  ready,
-  scope,
-  shuffledIndices,
-  tf,
-  VirtualWorker,
-  whoSawWhat,
-} from 'sotto'
+import { hook, loadSmsSpam, ready, shuffledIndices, tf, VirtualWorker, whoSawWhat } from 'sotto'
 import {
   command,
   isMain,
@@ -32,6 +16,17 @@ import {
   wholeNumber,
   workersOption,
 } from './lib/options.ts'
+import {
+  featuresOf,
+  isSpam,
+  type Owner,
+  type Score,
+  scoreOf,
+  scoreRows,
+  TOY,
+  trainOnMessages,
+  trainOnToy,
+} from './lib/spam.ts'
 
 export interface FederatedSpamOptions {
   rounds: number
@@ -54,13 +49,6 @@ export interface FederatedSpamResult {
 
 const owners = ['bob', 'alice', 'jane'] as const
 
-/** An owner's rows on an owner's worker. */
-interface Owner {
-  readonly worker: VirtualWorker
-  readonly x: PointerTensor
-  readonly y: PointerTensor
-}
-
 /** The mean of models of one shape, in clear. Takes the models. */
 function averaged(models: readonly tf.LayersModel[], into: tf.LayersModel): void {
   tf.tidy(() => {
@@ -70,45 +58,28 @@ function averaged(models: readonly tf.LayersModel[], into: tf.LayersModel): void
   for (const model of models) model.dispose()
 }
 
-const TOY_DATA = [
-  [1, 1, 1],
-  [0, 1, 1],
-  [1, 0, 0],
-  [0, 0, 0],
-  [1, 1, 0],
-  [0, 1, 0],
-]
-const TOY_TARGETS = [[1], [1], [0], [0], [1], [0]]
-
 /** Three owners with two rows each, Linear(3→1), 5 rounds of 5 local steps at 0.1, sum of squared errors. */
 async function toy(workers: readonly VirtualWorker[], seed: number): Promise<number[]> {
   const shares: Owner[] = workers.map((worker, i) => ({
     worker,
-    x: tf.tensor(TOY_DATA.slice(2 * i, 2 * i + 2)).send(worker),
-    y: tf.tensor(TOY_TARGETS.slice(2 * i, 2 * i + 2)).send(worker),
+    x: tf.tensor(TOY.data.slice(2 * i, 2 * i + 2)).send(worker),
+    y: tf.tensor(TOY.targets.slice(2 * i, 2 * i + 2)).send(worker),
   }))
   const kernelInitializer = tf.initializers.glorotUniform({ seed })
   const model = tf.sequential({ layers: [tf.layers.dense({ units: 1, inputShape: [3], kernelInitializer })] })
   const errors: number[] = []
   for (let round = 0; round < 5; round++) {
     const trained = await Promise.all(
-      shares.map(({ worker, x, y }) => {
-        const remote = model.send(worker)
-        const optimizer = optim.sgd(remote.parameters(), { learningRate: 0.1 })
-        for (let step = 0; step < 5; step++) {
-          scope(() => {
-            remote.apply(x).sub(y).square().sum().backward()
-            optimizer.step()
-            optimizer.zeroGrad()
-          })
-        }
+      shares.map((share) => {
+        const remote = model.send(share.worker)
+        trainOnToy(remote, share, 5)
         return remote.get()
       }),
     )
     averaged(trained, model)
     const error = tf.tidy(() => {
-      const predicted = model.apply(tf.tensor(TOY_DATA)) as tf.Tensor
-      return predicted.sub(tf.tensor(TOY_TARGETS)).square().sum().dataSync()[0]!
+      const predicted = model.apply(tf.tensor(TOY.data)) as tf.Tensor
+      return predicted.sub(tf.tensor(TOY.targets)).square().sum().dataSync()[0]!
     })
     errors.push(error)
   }
@@ -120,34 +91,6 @@ async function toy(workers: readonly VirtualWorker[], seed: number): Promise<num
   model.dispose()
   for (const { x, y } of shares) for (const pointer of [x, y]) pointer.dispose()
   return errors
-}
-
-const isSpam = ({ label }: LabelledMessage): number => (label === 'spam' ? 1 : 0)
-
-/** What an owner does with their own messages, before anything is on a worker. */
-function featuresOf(messages: readonly LabelledMessage[], dimension: number): { x: tf.Tensor2D; y: tf.Tensor2D } {
-  return {
-    x: hashFeatures(
-      messages.map(({ text }) => text),
-      { dimension },
-    ),
-    y: tf.tensor2d(messages.map((message) => [isSpam(message)])),
-  }
-}
-
-/** One pass over an owner's rows. */
-function trainLocally(remote: RemoteModel, { x, y, worker }: Owner, options: FederatedSpamOptions, seed: number): void {
-  const optimizer = optim.sgd(remote.parameters(), { learningRate: options.learningRate })
-  for (const rows of batches(x.shape[0]!, { batchSize: options.batchSize, shuffle: true, seed })) {
-    scope(() => {
-      const indices = tf.tensor1d(rows, 'int32')
-      const chosen = indices.send(worker)
-      indices.dispose()
-      remote.apply(x.gather(chosen)).sigmoidCrossEntropy(y.gather(chosen)).backward()
-      optimizer.step()
-      optimizer.zeroGrad()
-    })
-  }
 }
 
 export async function federatedSpam(options: FederatedSpamOptions): Promise<FederatedSpamResult> {
@@ -189,35 +132,33 @@ export async function federatedSpam(options: FederatedSpamOptions): Promise<Fede
   })
   const test = featuresOf(held, dimension)
   const labels = held.map(isSpam)
-  const auc: number[] = []
-  const accuracies: number[] = []
+  const scores: Score[] = []
   const bar = progress(rounds, 'round {value}/{total} {bar} AUC {auc}')
   for (let round = 0; round < rounds; round++) {
     const trained = await Promise.all(
       found.map((owner, i) => {
         const remote = model.send(owner.worker)
-        trainLocally(remote, owner, options, 1000 * seed + 10 * round + i)
+        trainOnMessages(remote, owner, { ...options, seed: 1000 * seed + 10 * round + i })
         return remote.get()
       }),
     )
     averaged(trained, model)
-    const scores = tf.tidy(() => [...(model.apply(test.x) as tf.Tensor).dataSync()])
-    auc.push(areaUnderCurve(scores, labels))
-    accuracies.push(scores.filter((score, i) => (score > 0 ? 1 : 0) === labels[i]).length / labels.length)
-    bar.update(round + 1, { auc: auc.at(-1)!.toFixed(4) })
+    scores.push(
+      scoreOf(
+        tf.tidy(() => (model.apply(test.x) as tf.Tensor).dataSync()),
+        labels,
+      ),
+    )
+    bar.update(round + 1, { auc: scores.at(-1)!.auc.toFixed(4) })
   }
   bar.stop()
-  printTable(
-    'Held-out messages, never seen in training',
-    ['round', 'AUC', 'accuracy'],
-    auc.map((value, i) => [i + 1, value.toFixed(4), accuracies[i]!.toFixed(4)]),
-  )
+  printTable('Held-out messages, never seen in training', ['round', 'AUC', 'accuracy'], scoreRows(scores))
   tf.dispose([test.x, test.y])
   model.dispose()
   await printTraffic(workers)
   await whoSawWhat(workers)
   await Promise.all(workers.map((worker) => worker.close()))
-  return { toy: toyErrors, auc, accuracy: accuracies }
+  return { toy: toyErrors, auc: scores.map(({ auc }) => auc), accuracy: scores.map(({ accuracy }) => accuracy) }
 }
 
 if (isMain(import.meta.url)) {

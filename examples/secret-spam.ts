@@ -1,0 +1,288 @@
+/**
+ * A spam filter that three owners train together, and no one sees another's messages, weights or gradients: neither the
+ * other owners, nor the provider, nor whoever runs this script.
+ *
+ * First the toy: owners with two rows each. Then real messages: each owner hashes the words of their own messages into
+ * features and trains a logistic regression where the messages are. After each round every owner's worker encodes what
+ * its model has learnt, makes shares of it and hands them to the other owners' workers; these compute the mean in secret,
+ * and open the mean alone. The owners' workers hold everybody to it: a look at one owner's update is refused.
+ *
+ * `--insecure` averages in clear instead, to compare: then whoever runs this sees every update.
+ */
+import {
+  type FixedPrecisionPointer,
+  hook,
+  isSottoError,
+  loadSmsSpam,
+  meanOf,
+  type PointerTensor,
+  ready,
+  type SharedTensor,
+  scope,
+  shuffledIndices,
+  tf,
+  VirtualWorker,
+  whoSawWhat,
+} from 'sotto'
+import {
+  command,
+  isMain,
+  positiveNumber,
+  printTable,
+  printTraffic,
+  progress,
+  wholeNumber,
+  workersOption,
+} from './lib/options.ts'
+import {
+  featuresOf,
+  isSpam,
+  type Owner,
+  type Score,
+  scoreOf,
+  scoreRows,
+  TOY,
+  trainOnMessages,
+  trainOnToy,
+} from './lib/spam.ts'
+
+export interface SecretSpamOptions {
+  /** Owners, each with a worker that is also a party of the secret computation. */
+  parties: number
+  rounds: number
+  batchSize: number
+  learningRate: number
+  dimension: number
+  /** Fractional bits in which updates are shared. */
+  precision: number
+  seed: number
+  /** Messages used; 0 for all. */
+  limit: number
+  /** Averages in clear. */
+  insecure: boolean
+  workers: 'virtual'
+}
+
+export interface SecretSpamResult {
+  /** Sum of squared errors of the toy after each of its rounds. */
+  toy: number[]
+  /** Area under the ROC curve, and accuracy, on the held-out messages after each round. */
+  auc: number[]
+  accuracy: number[]
+  /** What was said to whoever asked to see one owner's update. */
+  refusal: string
+}
+
+const names = ['bob', 'alice', 'jane', 'dora', 'eric', 'fay', 'gus', 'hal', 'ida', 'joe'] as const
+const PROVIDER = 'carol'
+const RESEARCHER = 'me'
+
+/** Owners' workers, and the one that deals randomness to them and holds nothing. */
+interface Cast {
+  readonly workers: readonly VirtualWorker[]
+  readonly provider: VirtualWorker
+  readonly options: SecretSpamOptions
+}
+
+/** An owner puts rows on their worker: for nobody to see, to be shared among the owners, the mean of all for the researcher. */
+function owned(cast: Cast, i: number, rows: { x: tf.Tensor; y: tf.Tensor }, tag: string): void {
+  const { workers, provider, options } = cast
+  const own = workers[i]!.as(workers[i]!.id)
+  // Whom the owner means by these names, the owner says.
+  own.addWorkers([...workers.filter((worker) => worker.id !== own.id), provider])
+  const others = [...workers, provider].map(({ id }) => id).filter((id) => id !== own.id)
+  const rights = options.insecure
+    ? { private: true, allowResults: [RESEARCHER] }
+    : { private: true, allowShares: others, allowTotals: [RESEARCHER] }
+  rows.x.send(own, { ...rights, tags: [tag, '#features'] })
+  rows.y.send(own, { ...rights, tags: [tag, '#labels'] })
+}
+
+async function find({ workers }: Cast, tag: string): Promise<Owner[]> {
+  return Promise.all(
+    workers.map(async (worker) => {
+      const [x] = await worker.search([tag, '#features'])
+      const [y] = await worker.search([tag, '#labels'])
+      return { worker, x: x!, y: y! }
+    }),
+  )
+}
+
+type Update = readonly PointerTensor[]
+
+/** Every owner trains a copy of the model; gives what each weight has moved by, where it is. */
+function train(model: tf.LayersModel, owners: readonly Owner[], locally: TrainingOf): Update[] {
+  return owners.map((owner, i) => {
+    const remote = model.send(owner.worker)
+    const before = remote.parameters().map((parameter) => parameter.detach())
+    locally(remote, owner, i)
+    return remote.parameters().map((parameter, at) => parameter.detach().sub(before[at]!))
+  })
+}
+type TrainingOf = (remote: ReturnType<tf.LayersModel['send']>, owner: Owner, index: number) => void
+
+/** The mean of the owners' updates, weight by weight: computed in secret and opened, or in clear. */
+async function meanUpdate(cast: Cast, updates: readonly Update[]): Promise<tf.Tensor[]> {
+  const { workers: parties, provider, options } = cast
+  if (options.insecure) {
+    const inClear = await Promise.all(updates.map((update) => Promise.all(update.map((part) => part.get()))))
+    return inClear[0]!.map((_, at) => tf.tidy(() => tf.mean(tf.stack(inClear.map((update) => update[at]!)), 0)))
+  }
+  const precision = { base: 2, precisionFractional: options.precision }
+  const means = updates[0]!.map((_, at) => {
+    const secrets = updates.map((update): SharedTensor => {
+      const fixed: FixedPrecisionPointer = update[at]!.fixPrecision(precision)
+      return fixed.share(parties, { provider })
+    })
+    return meanOf(secrets)
+  })
+  return Promise.all(means.map((mean) => mean.reveal()))
+}
+
+/** One round: everyone trains, the mean is opened, the model moves by it. */
+async function round(cast: Cast, model: tf.LayersModel, owners: readonly Owner[], locally: TrainingOf): Promise<void> {
+  await scope(async () => {
+    const means = await meanUpdate(cast, train(model, owners, locally))
+    const weights = tf.tidy(() => model.getWeights().map((weight, i) => weight.add(means[i]!)))
+    model.setWeights(weights)
+    tf.dispose([means, weights])
+  })
+}
+
+/** Owners with two rows each (all with the same two, past the third), Linear(3→1), 5 rounds of 5 local steps. */
+async function toy(cast: Cast): Promise<number[]> {
+  cast.workers.forEach((_, i) => {
+    const at = (2 * i) % TOY.data.length
+    const rows = { x: tf.tensor(TOY.data.slice(at, at + 2)), y: tf.tensor(TOY.targets.slice(at, at + 2)) }
+    owned(cast, i, rows, '#toy')
+    tf.dispose([rows.x, rows.y])
+  })
+  const owners = await find(cast, '#toy')
+  const kernelInitializer = tf.initializers.glorotUniform({ seed: cast.options.seed })
+  const model = tf.sequential({ layers: [tf.layers.dense({ units: 1, inputShape: [3], kernelInitializer })] })
+  const errors: number[] = []
+  for (let i = 0; i < 5; i++) {
+    await round(cast, model, owners, (remote, owner) => trainOnToy(remote, owner, 5))
+    errors.push(
+      tf.tidy(() => {
+        const predicted = model.apply(tf.tensor(TOY.data)) as tf.Tensor
+        return predicted.sub(tf.tensor(TOY.targets)).square().sum().dataSync()[0]!
+      }),
+    )
+  }
+  model.dispose()
+  printTable(
+    `The toy: ${cast.workers.length} owners, two rows each`,
+    ['round', 'sum of squared errors'],
+    errors.map((e, i) => [i + 1, e.toFixed(4)]),
+  )
+  return errors
+}
+
+/** Tries to see one owner's update, and tells what came of it. */
+async function peek(
+  cast: Cast,
+  model: tf.LayersModel,
+  [owner]: readonly Owner[],
+  locally: TrainingOf,
+): Promise<string> {
+  return scope(async () => {
+    const [update] = train(model, [owner!], locally)
+    const secret = update![0]!.fixPrecision().share(cast.workers, { provider: cast.provider })
+    const answers = await Promise.all(
+      [update![0]!, secret].map((one) =>
+        one.get().then(
+          () => 'seen in clear',
+          (error: unknown) => (isSottoError(error) ? `${error.code}: ${error.message.split(';')[0]}` : String(error)),
+        ),
+      ),
+    )
+    return answers.join('\n')
+  })
+}
+
+export async function secretSpam(options: SecretSpamOptions): Promise<SecretSpamResult> {
+  const { parties, rounds, dimension, seed, limit, insecure } = options
+  const how = insecure ? 'averaging is IN CLEAR' : 'the mean of what they learn is all that is opened'
+  console.log(`${parties} owners train a spam filter on the ${await ready()} backend; ${how}`)
+  hook()
+  const workers = names.slice(0, parties).map((name) => new VirtualWorker(name))
+  const cast: Cast = { workers, provider: new VirtualWorker(PROVIDER), options }
+  const toyErrors = await toy(cast)
+
+  const { messages, source } = await loadSmsSpam(limit > 0 ? { limit } : {})
+  // The last fifth is held out; the rest goes to the owners, shuffled, in equal parts.
+  const cut = Math.floor(messages.length * 0.8)
+  const held = messages.slice(cut)
+  const order = shuffledIndices(cut, seed)
+  workers.forEach(({ id }, i) => {
+    const mine = [...order].filter((_, at) => at % parties === i).map((index) => messages[index]!)
+    const rows = featuresOf(mine, dimension)
+    owned(cast, i, rows, '#sms')
+    console.log(`${id} has ${mine.length} messages, ${mine.filter(isSpam).length} of them spam`)
+    tf.dispose([rows.x, rows.y])
+  })
+  console.log(`${held.length} messages are held out (${source})`)
+  const owners = await find(cast, '#sms')
+
+  const model = tf.sequential({
+    layers: [tf.layers.dense({ units: 1, inputShape: [dimension], kernelInitializer: 'zeros' })],
+  })
+  const test = featuresOf(held, dimension)
+  const labels = held.map(isSpam)
+  const scores: Score[] = []
+  const bar = progress(rounds, 'round {value}/{total} {bar} AUC {auc}')
+  for (let i = 0; i < rounds; i++) {
+    await round(cast, model, owners, (remote, owner, at) =>
+      trainOnMessages(remote, owner, { ...options, seed: 1000 * seed + 10 * i + at }),
+    )
+    scores.push(
+      scoreOf(
+        tf.tidy(() => (model.apply(test.x) as tf.Tensor).dataSync()),
+        labels,
+      ),
+    )
+    bar.update(i + 1, { auc: scores.at(-1)!.auc.toFixed(4) })
+  }
+  bar.stop()
+  printTable('Held-out messages, never seen in training', ['round', 'AUC', 'accuracy'], scoreRows(scores))
+
+  const refusal = insecure
+    ? ''
+    : await peek(cast, model, owners, (remote, owner) => trainOnMessages(remote, owner, { ...options, seed }))
+  if (!insecure) console.log(`\nWhoever runs this asks to see bob's update, and then what is shared of it:\n${refusal}`)
+  tf.dispose([test.x, test.y])
+  model.dispose()
+  await printTraffic([...workers, cast.provider])
+  await whoSawWhat([...workers, cast.provider])
+  await Promise.all([...workers, cast.provider].map((worker) => worker.close()))
+  return {
+    toy: toyErrors,
+    auc: scores.map(({ auc }) => auc),
+    accuracy: scores.map(({ accuracy }) => accuracy),
+    refusal,
+  }
+}
+
+if (isMain(import.meta.url)) {
+  const program = command(
+    'secret-spam',
+    'Owners train a spam filter; all that is opened is the mean of what they learn.',
+  )
+    .option('--parties <n>', `owners, from 3 to ${names.length}`, wholeNumber, 3)
+    .option('--rounds <n>', 'rounds of local training and averaging', wholeNumber, 10)
+    .option('--batch-size <n>', 'messages per local step', wholeNumber, 32)
+    .option('--learning-rate <rate>', 'local step size', positiveNumber, 10)
+    .option('--dimension <n>', 'features that words are hashed into', wholeNumber, 4096)
+    .option('--precision <bits>', 'fractional bits in which updates are shared', wholeNumber, 16)
+    .option('--seed <n>', 'for weights and shuffling', wholeNumber, 1)
+    .option('--limit <n>', 'use so many messages only; 0 for all', wholeNumber, 0)
+    .option('--insecure', 'average in clear, to compare: whoever runs this sees every update', false)
+    .addOption(workersOption())
+    .parse()
+  const options = program.opts<SecretSpamOptions>()
+  if (options.parties < 3 || options.parties > names.length) {
+    program.error(`--parties: from 3 (of two, either could tell the other's update from the mean) to ${names.length}`)
+  }
+  await secretSpam(options)
+}
