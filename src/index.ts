@@ -24,9 +24,11 @@ export { EncodedTensor } from './smpc/encoded-tensor.ts'
 export type { Encoding, PrecisionOptions } from './smpc/encoding.ts'
 export { FixedPrecisionPointer } from './smpc/fixed-pointer.ts'
 export { FixedPrecisionTensor } from './smpc/fixed-precision.ts'
-export type { GroupOptions } from './smpc/group.ts'
+export type { GroupOptions, GroupStats } from './smpc/group.ts'
+export type { PartyStats, ProviderStats } from './smpc/messages.ts'
 export { hook, share } from './smpc/methods.ts'
 export { EncodedSgd, optim } from './smpc/optim.ts'
+export { type Plan, type PrepareOptions, planOf, prepare } from './smpc/plan.ts'
 export type { Cost } from './smpc/protocols/protocol.ts'
 export {
   fixPrecision,

@@ -1,9 +1,11 @@
 /** The caller's end of a secret computation: the parties in their order, the provider, and what they have in common. */
 import { sottoError } from '../errors.ts'
+import { scope } from '../tensor/context.ts'
 import { type Location, newId, type ObjectId } from '../tensor/location.ts'
 import { checkLocation } from '../tensor/pointer.ts'
 import { Worker } from '../worker/worker.ts'
-import type { PartyStats, SecretAsk, SecretMessages, SecretTell } from './messages.ts'
+import type { Correlation } from './correlations.ts'
+import type { PartyStats, ProviderStats, SecretAsk, SecretMessages, SecretTell } from './messages.ts'
 import { protocolOf } from './protocols/index.ts'
 import type { CommandShape, Cost, Protocol } from './protocols/protocol.ts'
 
@@ -55,6 +57,10 @@ export class Group {
   #seq = 0
   #index = 0
   #isOver = false
+  /** What commands take while a plan is made: then none is carried out. */
+  #recording: (readonly Correlation[])[] | null = null
+  /** Indices of what was dealt ahead, by what it is. */
+  readonly #ahead = new Map<string, number[]>()
 
   private constructor(parties: readonly Worker[], provider: Worker | null, protocol: Protocol) {
     this.parties = parties
@@ -128,14 +134,15 @@ export class Group {
 
   /** The number of the next command of all parties. */
   nextSeq(): number {
-    return ++this.#seq
+    // What is only planned has none.
+    return this.#recording === null ? ++this.#seq : 0
   }
 
-  /** Has the provider deal what a command takes; gives the index of the first. */
-  deal(command: CommandShape): number {
+  /** Has the provider deal what a command takes; gives the index of the first, and how many there are. */
+  deal(command: CommandShape): { index: number; dealt: number } {
     const correlations = this.protocol.correlations(command)
-    const index = this.#index
-    if (correlations.length === 0) return index
+    const dealt = correlations.length
+    if (dealt === 0) return { index: this.#index, dealt }
     if (this.provider === null) {
       throw sottoError(
         'ERR_PROVIDER',
@@ -143,13 +150,54 @@ export class Group {
         { op: command.op },
       )
     }
-    this.#index += correlations.length
-    tellSecret(this.provider, 'secretDeal', { group: this.id, index, correlations })
-    return index
+    if (this.#recording !== null) {
+      this.#recording.push(correlations)
+      return { index: 0, dealt }
+    }
+    const ahead = this.#ahead.get(JSON.stringify(correlations))?.shift()
+    const index = ahead ?? this.#index
+    if (ahead === undefined) this.#index += dealt
+    tellSecret(this.provider, 'secretDeal', { group: this.id, index, correlations, ahead: false })
+    return { index, dealt }
+  }
+
+  /** Runs an action without having anything carried out; gives what its commands take, one list each. */
+  record(action: () => unknown): readonly (readonly Correlation[])[] {
+    if (this.#recording !== null) throw sottoError('ERR_ARGUMENT_VALUE', 'planOf: a plan inside a plan')
+    const recording: (readonly Correlation[])[] = []
+    this.#recording = recording
+    try {
+      scope(() => {
+        const result = action()
+        if (result instanceof Promise) {
+          throw sottoError('ERR_ARGUMENT_TYPE', 'planOf: expected a function that is not async: nothing is carried out')
+        }
+      })
+    } finally {
+      this.#recording = null
+    }
+    return recording
+  }
+
+  /** Has the provider deal ahead what a plan takes, so many times. */
+  prepare(plan: readonly (readonly Correlation[])[], times: number): void {
+    const { provider } = this
+    if (provider === null) throw sottoError('ERR_PROVIDER', `prepare: ${this.names} have no provider`)
+    for (let time = 0; time < times; time++) {
+      for (const correlations of plan) {
+        const key = JSON.stringify(correlations)
+        const waiting = this.#ahead.get(key)
+        if (waiting) waiting.push(this.#index)
+        else this.#ahead.set(key, [this.#index])
+        tellSecret(provider, 'secretDeal', { group: this.id, index: this.#index, correlations, ahead: true })
+        this.#index += correlations.length
+      }
+    }
   }
 
   /** Issues a command to all parties. */
   tell<N extends SecretTell>(name: N, bodyOf: (index: number) => SecretMessages[N]['request']): void {
+    if (this.#recording !== null) return
     this.parties.forEach((party, index) => {
       tellSecret(party, name, bodyOf(index))
     })
@@ -172,8 +220,21 @@ export class Group {
     for (const party of this.parties) party.tell('free', { ids })
   }
 
-  /** What each party counted. */
-  stats(): Promise<PartyStats[]> {
-    return this.ask('secretStats', { group: this.id })
+  /** What each party counted, and the provider. */
+  async stats(): Promise<GroupStats> {
+    const { provider } = this
+    const request = { group: this.id }
+    const [parties, dealt] = await Promise.all([
+      this.ask('secretStats', request),
+      provider === null ? null : askSecret(provider, 'secretStats', request),
+    ])
+    return { parties: parties as PartyStats[], provider: dealt as ProviderStats | null }
   }
+}
+
+/** What the members of a group counted. */
+export interface GroupStats {
+  /** In the order of the parties. */
+  readonly parties: readonly PartyStats[]
+  readonly provider: ProviderStats | null
 }

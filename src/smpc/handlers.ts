@@ -71,7 +71,7 @@ const part: v.GenericSchema<unknown, Part> = v.variant('kind', [
   v.strictObject({ kind: v.literal('opening'), seq: count, step: count, op: v.string(), data: bytes }),
   v.strictObject({ kind: v.literal('dealt'), index: count, of: v.string(), data: bytes }),
   v.strictObject({ kind: v.literal('seed'), data: seed }),
-  v.strictObject({ kind: v.literal('credit'), bytes: count }),
+  v.strictObject({ kind: v.literal('credit'), index: count, bytes: count }),
   v.strictObject({ kind: v.literal('end'), error }),
 ]) as never
 const group = out
@@ -198,14 +198,15 @@ const rows = {
       group,
       index: count,
       correlations: v.pipe(v.array(v.custom<Correlation>(isCorrelation)), v.maxLength(65_536)),
+      ahead: v.boolean(),
     }),
-    handle(session, { group: id, index, correlations }) {
+    handle(session, { group: id, index, correlations, ahead }) {
       const member = membersOf(session.host).find(id)
       if (!(member instanceof Provider) || member.session !== session) {
         throw sottoError('ERR_NOT_FOUND', 'this session has made the worker no provider of that group')
       }
       try {
-        member.deal(index, correlations)
+        member.deal(index, correlations, ahead)
       } catch (error) {
         member.end(error)
         throw error
@@ -290,12 +291,18 @@ const rows = {
     isFromPeer: false,
   },
   secretRun: {
-    schema: v.strictObject({ ...command, group, seq: count, index: count }),
+    schema: v.strictObject({ ...command, group, seq: count, index: count, dealt: count }),
     handle(session, body) {
       const party = partyOf(session, body.group)
       together(party, () => {
-        checkNew(session, body.out)
-        party.run(body)
+        try {
+          checkNew(session, body.out)
+          party.run(body)
+        } catch (error) {
+          // What failed before it began: the randomness that was dealt for it is of no use.
+          party.drop(body)
+          throw error
+        }
       })
     },
     isAsk: false,
@@ -364,7 +371,11 @@ const rows = {
   },
   secretStats: {
     schema: v.strictObject({ group }),
-    handle: (session, { group: id }) => partyOf(session, id).stats(),
+    handle(session, { group: id }) {
+      const member = membersOf(session.host).find(id)
+      if (member instanceof Provider && member.session === session) return member.stats()
+      return partyOf(session, id).stats()
+    },
     isAsk: true,
     isFromPeer: false,
   },

@@ -48,10 +48,21 @@ export type Part =
   | { readonly kind: 'dealt'; readonly index: number; readonly of: string; readonly data: Uint8Array }
   /** A seed that two members have in common. */
   | { readonly kind: 'seed'; readonly data: Uint8Array }
-  /** From the last party to the provider: so many bytes of corrections are used up. */
-  | { readonly kind: 'credit'; readonly bytes: number }
+  /** From the last party to the provider: the correction of an index, so many bytes, is used up. */
+  | { readonly kind: 'credit'; readonly index: number; readonly bytes: number }
   /** The end of the group, and why. */
   | { readonly kind: 'end'; readonly error: ErrorWire }
+
+/** What a provider counted. */
+export interface ProviderStats {
+  /** Correlations dealt, and bytes of corrections sent, to the last party. */
+  readonly dealt: number
+  readonly bytesSent: number
+  /** Bytes sent that are not used up yet. */
+  readonly bytesUnused: number
+  /** Correlations asked for and not dealt yet. */
+  readonly waiting: number
+}
 
 /** What a party counted. */
 export interface PartyStats {
@@ -75,8 +86,14 @@ export type SecretMessages = {
   }
   /** Makes the worker the provider of a group. */
   secretProvide: { request: { group: string; parties: readonly string[] }; response: void }
-  /** Deals correlations, from an index on. */
-  secretDeal: { request: { group: string; index: number; correlations: readonly Correlation[] }; response: void }
+  /**
+   * Deals correlations, from an index on: for a command that is under way, or ahead of any. Those dealt ahead are named again
+   * when a command takes them, and are dealt then at the latest.
+   */
+  secretDeal: {
+    request: { group: string; index: number; correlations: readonly Correlation[]; ahead: boolean }
+    response: void
+  }
   /** Stores a share that the caller made. */
   secretPut: {
     request: { group: string; out: ObjectId; share: ShareWire; privacy: Privacy | null }
@@ -96,8 +113,8 @@ export type SecretMessages = {
   }
   /** Waits for a share from its owner's worker. */
   secretTake: { request: { group: string; from: string; key: string; out: ObjectId; shape: Shape }; response: void }
-  /** Runs a row of the ring op table on shares, with all the other parties. `index` is that of its first correlation. */
-  secretRun: { request: RingCommand & { group: string; seq: number; index: number }; response: void }
+  /** Runs a row of the ring op table on shares, with all the other parties. It takes `dealt` correlations from `index` on. */
+  secretRun: { request: RingCommand & { group: string; seq: number; index: number; dealt: number }; response: void }
   /** Gives a share to the caller, fresh: nothing but the sum of all says anything. */
   secretGet: {
     request: { group: string; seq: number; id: ObjectId; encoding: Encoding }
@@ -119,8 +136,8 @@ export type SecretMessages = {
     }
     response: void
   }
-  /** What a party counted. */
-  secretStats: { request: { group: string }; response: PartyStats }
+  /** What a party, or the provider, counted. */
+  secretStats: { request: { group: string }; response: PartyStats | ProviderStats }
   /** From members of a group. */
   secretParts: { request: { group: string; parts: readonly Part[] }; response: void }
 

@@ -7,9 +7,11 @@ import { hook as hookSend } from '../tensor/hook.ts'
 import type { Location } from '../tensor/location.ts'
 import { RemoteModel } from '../tensor/model.ts'
 import { PointerTensor } from '../tensor/pointer.ts'
+import { Worker } from '../worker/worker.ts'
 import type { PrecisionOptions } from './encoding.ts'
 import { FixedPrecisionPointer } from './fixed-pointer.ts'
 import { FixedPrecisionTensor } from './fixed-precision.ts'
+import { type Plan, type PrepareOptions, prepare } from './plan.ts'
 import { fixPrecision, type Shareable, type ShareOptions, share as shareTensor } from './share.ts'
 import { type SharedModel, type ShareModelOptions, shareModel } from './shared-model.ts'
 import type { SharedTensor } from './shared-tensor.ts'
@@ -51,6 +53,12 @@ declare module './fixed-precision.ts' {
 declare module './fixed-pointer.ts' {
   interface FixedPrecisionPointer extends Sharing {}
 }
+declare module '../worker/worker.ts' {
+  interface Worker {
+    /** Deals ahead, as the provider of a plan's parties; see `prepare`. Returns at once. */
+    prepare(plan: Plan, options?: PrepareOptions): void
+  }
+}
 declare module '../tensor/model.ts' {
   interface RemoteModel extends SharingModel {}
 }
@@ -71,6 +79,9 @@ const methods = {
   fixPrecision(this: PointerTensor, options?: PrecisionOptions) {
     return fixPrecision(this, options)
   },
+  prepare(this: Worker, plan: Plan, options?: PrepareOptions): void {
+    prepare(this, plan, options)
+  },
 }
 
 function add(prototype: object, ...names: readonly (keyof typeof methods)[]): void {
@@ -83,6 +94,7 @@ add(PointerTensor.prototype, 'share', 'fixPrecision')
 add(FixedPrecisionTensor.prototype, 'share')
 add(FixedPrecisionPointer.prototype, 'share')
 add(RemoteModel.prototype, 'share')
+add(Worker.prototype, 'prepare')
 
 /**
  * Adds `send`, `fixPrecision` and `share` to `tf.Tensor`, and `send` and `share` to `tf.LayersModel`. Calling it again does

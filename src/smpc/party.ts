@@ -20,6 +20,7 @@ import { ring } from './ring/choose.ts'
 import type { Planes, Words } from './ring/kernels.ts'
 import { bytesOf, type RingTensor, ringTensor, wordsOf } from './ring/tensor.ts'
 import { type RingOp, ringRow } from './ring-ops.ts'
+import { UsedIndices } from './used-indices.ts'
 
 /** A share of a secret. Its words may still be under way. */
 export class StoredShare implements StoredOther {
@@ -104,9 +105,9 @@ export class Party implements Member {
   /** The streams that this party has in common with each other one, and with the provider, once their seeds are there. */
   readonly #common = new Map<string, Awaited<Prg>>()
   readonly #corrections = new Map<number, Awaited<Uint8Array>>()
-  #nextIndex = 0
-  /** Indices that no command has claimed: of commands that failed before they began. */
-  readonly #skipped = new Set<number>()
+  /** Indices that commands have claimed, and those of commands that failed before they began. */
+  readonly #claimed = new UsedIndices()
+  readonly #dropped = new Set<number>()
   #nextSeq = 1
   #failure: Poison | null = null
 
@@ -182,9 +183,9 @@ export class Party implements Member {
 
   #dealt({ index, of, data }: Extract<Part, { kind: 'dealt' }>): void {
     this.#bytesDealt += data.length
+    if (this.#dropped.delete(index)) return this.#credit(index, data)
     const known = this.#corrections.get(index)
-    if (known === undefined && this.#skipped.delete(index)) return this.#credit(data)
-    if (known?.isThere || (known === undefined && index < this.#nextIndex)) {
+    if (known?.isThere || (known === undefined && this.#claimed.has(index))) {
       return this.end(
         sottoError('ERR_USED_TWICE', `${this.options.provider} dealt index ${index} again`, { index, of }),
       )
@@ -229,7 +230,7 @@ export class Party implements Member {
   }
 
   /** Carries a command out, at once or when what it needs is there. */
-  run(command: RingCommand & { seq: number; index: number }): void {
+  run(command: RingCommand & { seq: number; index: number; dealt: number }): void {
     const { op, seq, index, divisor, out } = command
     const zeros = this.begin(seq)
     const row = ringRow(op)
@@ -253,6 +254,12 @@ export class Party implements Member {
     }))
     const { protocol } = this.options
     const correlations = protocol.correlations({ op: op as RingOp, operands: described, attrs, divisor })
+    if (correlations.length !== command.dealt) {
+      throw sottoError(
+        'ERR_OUT_OF_STEP',
+        `${op}: takes ${correlations.length} correlations, ${command.dealt} were dealt`,
+      )
+    }
     const context = this.#context(seq, op, index, correlations, zeros)
     const rights = shares.map((share) => share.access)
     const access = op === 'total' ? totalOf(rights) : derivedFrom(rights.reduce(combine))
@@ -314,15 +321,12 @@ export class Party implements Member {
     if (provider === null) {
       throw sottoError('ERR_PROVIDER', 'this needs randomness from a provider; share with { provider: worker }')
     }
-    if (index < this.#nextIndex) {
-      throw sottoError('ERR_USED_TWICE', `index ${index} of the provider's randomness was used before`, { index })
-    }
-    this.#skip(index)
-    this.#nextIndex = index + correlations.length
+    correlations.forEach((_, i) => {
+      this.#claimed.use(index + i)
+    })
     const prg = this.#common.get(provider)!.promise
     return correlations.map((correlation, i) => {
       const at = index + i
-      // Made now, so that indices rise; nothing is drawn before it is needed.
       const stream: Promise<PrgStream> = prg.then((known) => known.stream(at))
       stream.catch(() => {})
       const correction = this.isLast ? this.#correctionOf(at) : null
@@ -334,19 +338,21 @@ export class Party implements Member {
     })
   }
 
-  /** What was dealt for commands that never began is dropped, now or when it comes. */
-  #skip(to: number): void {
-    if (!this.isLast) return
-    for (let index = this.#nextIndex; index < to; index++) {
-      const known = this.#corrections.get(index)
-      this.#corrections.delete(index)
-      if (known?.isThere) known.promise.then((data) => this.#credit(data))
-      else this.#skipped.add(index)
+  /** What was dealt for a command that never began is dropped, now or when it comes. */
+  drop({ index, dealt }: { index: number; dealt: number }): void {
+    for (let at = index; at < index + dealt; at++) {
+      if (this.#claimed.has(at)) continue
+      this.#claimed.use(at)
+      if (!this.isLast) continue
+      const known = this.#corrections.get(at)
+      this.#corrections.delete(at)
+      if (known?.isThere) known.promise.then((data) => this.#credit(at, data))
+      else this.#dropped.add(at)
     }
   }
 
-  #credit(data: Uint8Array): void {
-    this.#send(this.options.provider!, [{ kind: 'credit', bytes: data.length }])
+  #credit(index: number, data: Uint8Array): void {
+    this.#send(this.options.provider!, [{ kind: 'credit', index, bytes: data.length }])
   }
 
   #usedUp(index: number, correlation: Correlation, data: Uint8Array): void {
@@ -354,7 +360,7 @@ export class Party implements Member {
     if (data.length !== correctionBytes(correlation)) {
       throw sottoError('ERR_OUT_OF_STEP', `${this.options.provider} dealt ${data.length} bytes for ${correlation.kind}`)
     }
-    this.#credit(data)
+    this.#credit(index, data)
   }
 
   async #open(

@@ -9,6 +9,7 @@ import { sottoError } from '../errors.ts'
 import { chachaBlock, chachaBlocks, isBytes, isCount } from './ring/check.ts'
 import { ring } from './ring/choose.ts'
 import type { Words } from './ring/kernels.ts'
+import { UsedIndices } from './used-indices.ts'
 
 /** 32 bytes from the system's CSPRNG. */
 export function randomSeed(): Uint8Array {
@@ -18,7 +19,7 @@ export function randomSeed(): Uint8Array {
 /** The streams of one seed. */
 export class Prg {
   readonly #key: Uint8Array
-  #lastIndex = -1
+  readonly #used = new UsedIndices()
 
   /**
    * @param seed 32 bytes; copied
@@ -32,19 +33,12 @@ export class Prg {
   /**
    * The stream of an index.
    *
-   * @param index a safe integer from 0 on, above all that were used before
+   * @param index a safe integer from 0 on, that was not used before
    * @throws StateError `ERR_USED_TWICE` for an index that is not
    */
   stream(index: number): PrgStream {
     isCount('index', index)
-    if (index <= this.#lastIndex) {
-      throw sottoError(
-        'ERR_USED_TWICE',
-        `stream: index ${index} is used up, as are all to ${this.#lastIndex}; an index is good for one use`,
-        { index, lastIndex: this.#lastIndex },
-      )
-    }
-    this.#lastIndex = index
+    this.#used.use(index)
     return new PrgStream(this.#key, nonceOf(index))
   }
 }

@@ -10,9 +10,10 @@ import type { ErrorWire } from '../worker/protocol.ts'
 import { Poison } from '../worker/store.ts'
 import { type Correlation, correctionBytes, deal } from './correlations.ts'
 import { linkTo, type Member } from './members.ts'
-import type { Part } from './messages.ts'
+import type { Part, ProviderStats } from './messages.ts'
 import { sendParts } from './party.ts'
 import { Prg, randomSeed } from './prg.ts'
+import { UsedIndices } from './used-indices.ts'
 
 /** Bytes of corrections that may be under way or unused: those of 3 million products. */
 export const WINDOW = 64 * 2 ** 20
@@ -27,16 +28,28 @@ interface Order {
   readonly correlation: Correlation
 }
 
+/** What was asked for and not dealt yet, oldest first, and how much of what was dealt is unused. */
+interface Queue {
+  orders: Order[]
+  unused: number
+}
+
 export class Provider implements Member {
   readonly session: HostSession
   readonly options: ProviderOptions
   readonly #seeds: readonly Prg[]
-  /** What was asked for and not dealt yet, oldest first. */
-  #orders: Order[] = []
-  #nextIndex = 0
-  #unused = 0
+  /** For commands under way: in the order in which they take it, so that a full window empties. */
+  readonly #now: Queue = { orders: [], unused: 0 }
+  /** Ahead of any command, with a window of its own: nothing under way waits for what nobody uses. */
+  readonly #ahead: Queue = { orders: [], unused: 0 }
+  /** Indices that were asked for ahead, and no command has taken. */
+  readonly #aheadOpen = new Set<number>()
+  /** Of what was dealt and not used up: to which window it counts. */
+  readonly #sent = new Map<number, Queue>()
+  readonly #asked = new UsedIndices()
   #failure: Poison | null = null
-  bytesSent = 0
+  #dealt = 0
+  #bytesSent = 0
 
   constructor(session: HostSession, options: ProviderOptions) {
     this.session = session
@@ -59,48 +72,77 @@ export class Provider implements Member {
     return this.#failure !== null
   }
 
-  /**
-   * Deals correlations from an index on.
-   *
-   * @throws StateError `ERR_USED_TWICE` for an index that was dealt before: the same masks on two values would show their
-   *   difference
-   */
-  deal(index: number, correlations: readonly Correlation[]): void {
-    if (this.#failure) throw this.#failure
-    if (index < this.#nextIndex) {
-      throw sottoError('ERR_USED_TWICE', `index ${index} was dealt before`, { index })
+  stats(): ProviderStats {
+    const [now, ahead] = [this.#now, this.#ahead]
+    return {
+      dealt: this.#dealt,
+      bytesSent: this.#bytesSent,
+      bytesUnused: now.unused + ahead.unused,
+      waiting: now.orders.length + ahead.orders.length,
     }
-    this.#nextIndex = index + correlations.length
-    correlations.forEach((correlation, i) => {
-      this.#orders.push({ index: index + i, correlation })
-    })
+  }
+
+  /**
+   * Deals correlations from an index on; what was asked for ahead may be asked for once more, by the command that takes it.
+   *
+   * @throws StateError `ERR_USED_TWICE` for an index that was asked for before: the same masks on two values would show
+   *   their difference
+   */
+  deal(index: number, correlations: readonly Correlation[], ahead: boolean): void {
+    if (this.#failure) throw this.#failure
+    for (const [i, correlation] of correlations.entries()) {
+      const order = { index: index + i, correlation }
+      if (!ahead && this.#aheadOpen.delete(order.index)) {
+        this.#hasten(order.index)
+        continue
+      }
+      this.#asked.use(order.index)
+      if (ahead) this.#aheadOpen.add(order.index)
+      const { orders } = ahead ? this.#ahead : this.#now
+      orders.push(order)
+    }
     this.#fill()
+  }
+
+  /** A command takes what was asked for ahead: if it was not dealt yet, it is dealt in the command's turn. */
+  #hasten(index: number): void {
+    const at = this.#ahead.orders.findIndex((order) => order.index === index)
+    if (at >= 0) this.#now.orders.push(...this.#ahead.orders.splice(at, 1))
   }
 
   take(from: string, part: Part): void {
     if (this.isOver) return
     if (!this.options.parties.includes(from)) throw sottoError('ERR_PERMISSION', `${from} has no part in this`)
     if (part.kind === 'credit' && from === this.options.parties.at(-1)) {
-      this.#unused = Math.max(0, this.#unused - part.bytes)
+      const queue = this.#sent.get(part.index)
+      if (queue === undefined) return this.end(sottoError('ERR_USED_TWICE', `${from} used index ${part.index} twice`))
+      this.#sent.delete(part.index)
+      queue.unused -= part.bytes
       this.#fill()
     } else if (part.kind === 'end') this.end(new Poison({ error: part.error, access: [] }), false)
     else throw sottoError('ERR_PERMISSION', `${from} has no such part in this`)
   }
 
-  /** Deals what the window has room for; at least one thing, however large. */
+  /** Deals what the windows have room for; at least one thing each, however large. */
   #fill(): void {
-    let dealt = 0
-    for (const { index, correlation } of this.#orders) {
-      const bytes = correctionBytes(correlation)
-      if (this.#unused > 0 && this.#unused + bytes > WINDOW) break
-      dealt++
-      this.#unused += bytes
-      this.bytesSent += bytes
-      const streams = this.#seeds.map((prg) => prg.stream(index))
-      const data = deal(correlation, streams)
-      this.#send(this.options.parties.at(-1)!, [{ kind: 'dealt', index, of: correlation.kind, data }])
+    for (const queue of [this.#now, this.#ahead]) {
+      let dealt = 0
+      for (const { index, correlation } of queue.orders) {
+        const bytes = correctionBytes(correlation)
+        if (queue.unused > 0 && queue.unused + bytes > WINDOW) break
+        dealt++
+        queue.unused += bytes
+        this.#sent.set(index, queue)
+        this.#dealt++
+        this.#bytesSent += bytes
+        const data = deal(
+          correlation,
+          this.#seeds.map((prg) => prg.stream(index)),
+        )
+        this.#send(this.options.parties.at(-1)!, [{ kind: 'dealt', index, of: correlation.kind, data }])
+      }
+      if (dealt > 0) queue.orders = queue.orders.slice(dealt)
     }
-    this.#orders = this.#orders.slice(dealt)
   }
 
   #send(name: string, parts: readonly Part[]): void {
@@ -111,7 +153,8 @@ export class Provider implements Member {
     if (this.#failure) return
     const error: ErrorWire = reason instanceof Poison ? reason.error : this.session.wireOf(reason)
     this.#failure = new Poison({ error, access: [] })
-    this.#orders = []
+    for (const queue of [this.#now, this.#ahead]) queue.orders = []
+    this.#sent.clear()
     if (!tell) return
     for (const name of this.options.parties) {
       try {

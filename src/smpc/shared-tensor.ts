@@ -11,7 +11,7 @@ import type { Worker } from '../worker/worker.ts'
 import { type AnyEncoded, type Command, EncodedTensor } from './encoded-tensor.ts'
 import { type Encoding, showEncoding } from './encoding.ts'
 import { FixedPrecisionTensor } from './fixed-precision.ts'
-import { type Group, tellSecret } from './group.ts'
+import { type Group, type GroupStats, tellSecret } from './group.ts'
 import type { Cost } from './protocols/protocol.ts'
 import { ring } from './ring/choose.ts'
 import { bytesOf, ringTensor, wordsOf } from './ring/tensor.ts'
@@ -146,7 +146,7 @@ export class SharedTensor extends EncodedTensor<SharedTensor> {
       attrs,
       divisor: divisor === null ? null : Number(divisor),
     }
-    const index = group.deal(command)
+    const { index, dealt } = group.deal(command)
     const cost = group.protocol.cost(command)
     const { rounds, bytes, provider } = group.spent
     group.spent = { rounds: rounds + cost.rounds, bytes: bytes + cost.bytes, provider: provider + cost.provider }
@@ -155,6 +155,7 @@ export class SharedTensor extends EncodedTensor<SharedTensor> {
       group: group.id,
       seq: group.nextSeq(),
       index,
+      dealt,
       op,
       operands: wires,
       attrs: attrs.map((attr) => attr ?? null),
@@ -273,6 +274,11 @@ export class SharedTensor extends EncodedTensor<SharedTensor> {
       isPublished: labels.tags.length > 0,
       labels,
     })
+  }
+
+  /** What the parties and the provider of this secret counted since they came together: openings, bytes, shares. */
+  traffic(): Promise<GroupStats> {
+    return this.group.stats()
   }
 
   /** The same secret in fresh shares. Local, from seeds that the parties have in common. */

@@ -52,6 +52,8 @@ const bytewise =
     return out
   }
 
+const complement = bytewise('not', (x) => ~x)
+
 /** Planes number `first` to `first + count` − 1 of values. */
 function planes(a: Words, first: number, count: number): Planes {
   const bytes = Math.ceil(a.length / 8)
@@ -258,7 +260,7 @@ export const javascriptKernels: RingKernels = {
 
   xor: bytewise('xor', (x, y) => x ^ y),
   and: bytewise('and', (x, y) => x & y),
-  not: (a) => a.map((x) => ~x),
+  not: (a) => complement(a, a),
 
   beaverAnd(c, a, b, d, e, addsPublic) {
     sameLength('beaverAnd', c, a, b, d, e)

@@ -84,8 +84,8 @@ const STRIP = 1008
 const OPERANDS = 6
 const PAGE = 65_536
 /**
- * Bytes of a left operand, and of the result, that are multiplied at once: packed rows stay in a cache of the second
- * level. At least 64 rows, for the columns are packed anew each time.
+ * Bytes of rows of the left operand and of the result that are multiplied at once: they stay in a cache of the second
+ * level while panel after panel of columns meets them. At least 64 rows, for panels are packed anew each time.
  */
 const ROWS = 2 ** 20
 /** Scratch larger than this is given back after the call. */
