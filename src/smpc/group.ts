@@ -37,8 +37,8 @@ export function askSecret<N extends SecretAsk>(
   return worker.ask(name as never, body as never) as Promise<SecretMessages[N]['response']>
 }
 
-/** Groups that are open, by what they are made of. A handle has a number of its own. */
-const groups = new Map<string, WeakRef<Group>>()
+/** Groups that are open, at their first party and by what they are made of. A handle has a number of its own. */
+const groups = new WeakMap<Worker, Map<string, Group>>()
 const numbers = new WeakMap<Worker, number>()
 let numbered = 0
 function numberOf(worker: Worker): number {
@@ -116,10 +116,12 @@ export class Group {
       )
     }
     const key = JSON.stringify([workers.map(numberOf), provider && numberOf(provider), protocol.name])
-    const known = groups.get(key)?.deref()
+    const open = groups.get(workers[0]!) ?? new Map<string, Group>()
+    groups.set(workers[0]!, open)
+    const known = open.get(key)
     if (known !== undefined && !known.isOver) return known
     const group = new Group(workers, provider, protocol)
-    groups.set(key, new WeakRef(group))
+    open.set(key, group)
     return group
   }
 

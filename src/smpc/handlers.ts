@@ -87,6 +87,15 @@ function partyOf(session: HostSession, id: string): Party {
   return member
 }
 
+/** Where this worker is a party itself, it knows who the others are, and need not take a caller's word for it. */
+function checkClaims(session: HostSession, id: string, names: readonly string[], provider: string | null): void {
+  const member = membersOf(session.host).find(id)
+  if (!(member instanceof Party)) return
+  const { parties: known, provider: dealer } = member.options
+  if (dealer === provider && known.length === names.length && known.every((name, i) => name === names[i])) return
+  throw sottoError('ERR_PARTIES', 'share: the parties named are not those of the group')
+}
+
 /** Hands something over under a key: to a peer, or to this worker itself. */
 function hand(session: HostSession, to: string, key: string, content: Deposit): void {
   if (to === session.host.id) session.host.mailbox.put(key, to, content)
@@ -242,9 +251,10 @@ const rows = {
     isFromPeer: false,
   },
   secretShare: {
-    schema: v.strictObject({ id, encoding, to: toKeys, provider: v.nullable(name) }),
-    handle(session, { id: object, encoding: wanted, to, provider }) {
+    schema: v.strictObject({ group, id, encoding, to: toKeys, provider: v.nullable(name) }),
+    handle(session, { group: id, id: object, encoding: wanted, to, provider }) {
       const names = to.map(({ name: party }) => party)
+      checkClaims(session, id, names, provider)
       const others = [...names, ...(provider === null ? [] : [provider])].filter((party) => party !== session.host.id)
       try {
         const { value, access: rights, tags } = encoded(session, 'share', object, wanted)
@@ -278,13 +288,21 @@ const rows = {
       party.check()
       const deposit = await session.host.mailbox.take(key, from, session)
       if (deposit.kind === 'failed') throw failureIn(deposit)
+      const rights = deposit.kind === 'share' ? accessFrom(deposit.access) : PUBLIC
+      const { parties: names, provider } = party.options
+      const members = [...names, ...(provider === null ? [] : [provider])].filter((member) => member !== from)
+      // Its owner's worker saw to it that these names mean what the owner means; here, that it was told of all of them.
+      if (!mayShare(rights, members, () => true)) {
+        party.end(refusedToShare(members, rights))
+        party.check()
+      }
       together(party, () => {
         if (deposit.kind !== 'share' || showShape(deposit.shape) !== showShape(dimensions)) {
           throw sottoError('ERR_OUT_OF_STEP', `${from} sent no share of shape ${showShape(dimensions)}`)
         }
         checkRoom(session, 'share', [{ shape: dimensions, dtype: 'int32' }])
         checkNew(session, [name])
-        party.store(name, dimensions, shareFrom(deposit), accessFrom(deposit.access))
+        party.store(name, dimensions, shareFrom(deposit), rights)
       })
     },
     isAsk: false,
@@ -313,7 +331,7 @@ const rows = {
     async handle(session, { group: id, seq, id: object, encoding: meant }) {
       const party = partyOf(session, id)
       const [stored, zeros] = together(party, () => {
-        const drawn = party.begin(seq)
+        const drawn = party.beginAlone(seq)
         return [party.share(object), drawn] as const
       })
       const spec = specFor(meant, stored.shape)
@@ -331,7 +349,7 @@ const rows = {
       const party = partyOf(session, id)
       try {
         const [stored, zeros] = together(party, () => {
-          const drawn = party.begin(seq)
+          const drawn = party.beginAlone(seq)
           return [party.share(object), drawn] as const
         })
         const spec = specFor(meant, stored.shape)

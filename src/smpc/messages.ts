@@ -104,6 +104,7 @@ export type SecretMessages = {
   /** Makes shares of a tensor, or of a fixed-precision one, and sends them to the parties. */
   secretShare: {
     request: {
+      group: string
       id: ObjectId
       encoding: Encoding
       to: readonly { readonly name: string; readonly key: string }[]

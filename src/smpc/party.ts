@@ -5,6 +5,7 @@
 import { isSottoError, sottoError } from '../errors.ts'
 import type { ObjectId } from '../tensor/location.ts'
 import { type Shape, sizeOf } from '../tensor/shape.ts'
+import { checkRoom } from '../worker/handlers/compute.ts'
 import type { HostSession } from '../worker/host.ts'
 import { type Access, combine, derivedFrom, PUBLIC, totalOf } from '../worker/permissions.ts'
 import type { ErrorWire } from '../worker/protocol.ts'
@@ -218,6 +219,13 @@ export class Party implements Member {
     return share
   }
 
+  /** The next command, which opens nothing among the parties. */
+  beginAlone(seq: number): Zeros {
+    const zeros = this.begin(seq)
+    this.#exchange.done(seq)
+    return zeros
+  }
+
   /** The next command; they come in the order of their numbers. */
   begin(seq: number): Zeros {
     this.check()
@@ -245,6 +253,11 @@ export class Party implements Member {
     const shapeOf = (operand: (typeof operands)[number]): Shape =>
       operand instanceof StoredShare ? operand.shape : operand.known.shape
     const shapes = row.shapes(operands.map(shapeOf), attrs)
+    checkRoom(
+      this.session,
+      op,
+      shapes.map((shape) => ({ shape, dtype: 'int32' })),
+    )
     if (shapes.length !== out.length) {
       throw sottoError('ERR_PROTOCOL', `${op}: gives ${shapes.length} results, ${out.length} were named`)
     }
@@ -339,7 +352,8 @@ export class Party implements Member {
   }
 
   /** What was dealt for a command that never began is dropped, now or when it comes. */
-  drop({ index, dealt }: { index: number; dealt: number }): void {
+  drop({ seq, index, dealt }: { seq: number; index: number; dealt: number }): void {
+    this.#exchange.done(seq)
     for (let at = index; at < index + dealt; at++) {
       if (this.#claimed.has(at)) continue
       this.#claimed.use(at)
@@ -429,7 +443,9 @@ export class Party implements Member {
   /** Gives all secrets of the group up, and says why to the others unless they said so. */
   end(reason: unknown, tell = true): void {
     if (this.#failure) return
-    const error: ErrorWire = reason instanceof Poison ? reason.error : this.session.wireOf(reason)
+    // Not the failure of the command that happens to be carried out.
+    const error: ErrorWire = reason instanceof Poison ? reason.error : this.session.wireOf(reason, this.group)
+    this.session.hear(error)
     this.#failure = new Poison({ error, access: PUBLIC })
     this.#exchange.fail(this.#failure)
     for (const map of [this.#common, this.#corrections] as Map<unknown, Awaited<unknown>>[]) {

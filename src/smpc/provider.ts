@@ -151,7 +151,7 @@ export class Provider implements Member {
 
   end(reason: unknown, tell = true): void {
     if (this.#failure) return
-    const error: ErrorWire = reason instanceof Poison ? reason.error : this.session.wireOf(reason)
+    const error: ErrorWire = reason instanceof Poison ? reason.error : this.session.wireOf(reason, this.group)
     this.#failure = new Poison({ error, access: [] })
     for (const queue of [this.#now, this.#ahead]) queue.orders = []
     this.#sent.clear()

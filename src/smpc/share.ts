@@ -69,7 +69,7 @@ function shareThere(value: PointerTensor | FixedPrecisionPointer, group: Group):
   const to = parties.map((party) => ({ name: party === owner ? owner.id : owner.reach(party), key: newId() }))
   if (provider !== null && provider !== owner) owner.reach(provider)
   const out = newId()
-  tellSecret(owner, 'secretShare', { id, encoding, to, provider: provider?.id ?? null })
+  tellSecret(owner, 'secretShare', { group: group.id, id, encoding, to, provider: provider?.id ?? null })
   group.tell('secretTake', (index) => {
     const party = parties[index]!
     const from = party === owner ? party.id : party.reach(owner)

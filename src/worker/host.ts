@@ -252,16 +252,23 @@ export class HostSession {
     if (!this.greeted) this.close(isSottoError(thrown) ? thrown : undefined)
   }
 
-  originOf(seq: number): string {
+  originOf(seq: string | number): string {
     return `${this.#sessionId}:${seq}`
   }
 
-  /** An error as it travels, as the failure of the command being carried out. */
-  wireOf(thrown: unknown): ErrorWire {
-    return this.#wire(thrown, this.#current)
+  /** An error as it travels: as the failure of the command being carried out, or of something else that is named. */
+  wireOf(thrown: unknown, of: string | number = this.#current): ErrorWire {
+    return this.#wire(thrown, of)
   }
 
-  #wire(thrown: unknown, seq: number): ErrorWire {
+  /** Notes a failure that no command's answer tells of, for the next flush. */
+  hear(error: ErrorWire): void {
+    if (this.#unheard.some(({ error: { origin } }) => origin === error.origin)) return
+    this.#unheard.push({ error, isEffect: false })
+    if (this.#unheard.length > UNHEARD) this.#unheard.shift()
+  }
+
+  #wire(thrown: unknown, seq: string | number): ErrorWire {
     if (thrown instanceof Poison) return thrown.error
     const cause = thrown instanceof OperationFailed ? thrown.cause : thrown
     const { code, message } = isSottoError(cause) ? (cause as SottoErrorLike) : UNKNOWN

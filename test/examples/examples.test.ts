@@ -1,6 +1,8 @@
 import { beforeAll, describe, expect, it, vi } from 'vitest'
 import { federatedSpam } from '../../examples/federated-spam.ts'
 import { pointers } from '../../examples/pointers.ts'
+import { secretInference } from '../../examples/secret-inference.ts'
+import { secretSpam } from '../../examples/secret-spam.ts'
 import { splitMnist } from '../../examples/split-mnist.ts'
 
 /** What an example prints. */
@@ -72,5 +74,60 @@ describe('examples', () => {
     const text = printed.join('\n')
     expect(text).toContain('averaging is in clear')
     expect(text).toContain('Who saw what')
+  })
+
+  it('secret-spam: learns what averaging in clear learns, and shows nobody an update', async () => {
+    printed = []
+    const options = {
+      parties: 3,
+      rounds: 3,
+      batchSize: 32,
+      learningRate: 2,
+      dimension: 1024,
+      precision: 16,
+      seed: 1,
+      limit: 1200,
+      insecure: false,
+      workers: 'virtual',
+    } as const
+    const secret = await secretSpam(options)
+    const text = printed.join('\n')
+    const clear = await secretSpam({ ...options, insecure: true })
+    expect(secret.toy).toHaveLength(5)
+    // A mean in secret is within three units of 2^-16 of the mean in clear, and so are five rounds of steps on it.
+    secret.toy.forEach((error, i) => {
+      expect(Math.abs(error - clear.toy[i]!)).toBeLessThan(0.01)
+    })
+    expect(secret.auc[2]!).toBeGreaterThan(0.9)
+    expect(Math.abs(secret.auc[2]! - clear.auc[2]!)).toBeLessThan(0.002)
+    expect(secret.refusal.match(/ERR_PERMISSION/g)).toHaveLength(2)
+    // What the caller saw came from all the owners together; what one of them learnt was refused.
+    const seen = text.split('\n').filter((line) => /^│ me +│/.test(line) && !line.includes('refused'))
+    expect(seen.length).toBeGreaterThan(0)
+    for (const row of seen) expect(row).toContain('bob + alice + jane')
+    expect(text).toContain('nothing of float32 [1024,1]')
+  })
+
+  it('secret-inference: the sender learns the verdict, the owner of the model does not', async () => {
+    printed = []
+    const { verdicts, refusal, accuracy } = await secretInference({
+      parties: 2,
+      images: 200,
+      batchSize: 100,
+      epochs: 1,
+      dimension: 1024,
+      seed: 1,
+      limit: 1500,
+      workers: 'virtual',
+    })
+    expect(verdicts).toHaveLength(4)
+    expect(verdicts.filter(({ isSpam, verdict }) => isSpam === verdict).length).toBeGreaterThanOrEqual(3)
+    expect(refusal).toContain('ERR_PERMISSION')
+    // Of 200 images, fixed precision may turn one that is nearly a tie.
+    expect(Math.abs(accuracy.secret - accuracy.plain)).toBeLessThanOrEqual(0.005)
+    expect(accuracy.plain).toBeGreaterThan(0.5)
+    const text = printed.join('\n')
+    expect(text).toMatch(/sam +│ float32 \[4,1\] +│ olga \+ sam +│ reveal/)
+    expect(text).not.toMatch(/│ olga +│ float32 \[4,1\]/)
   })
 })
