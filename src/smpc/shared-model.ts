@@ -10,7 +10,7 @@ import { modelFromWire, modelToWire, weightsOf } from '../tensor/model-wire.ts'
 import type { Padding } from '../tensor/shape.ts'
 import type { PrecisionOptions } from './encoding.ts'
 import type { GroupOptions } from './group.ts'
-import { fixPrecision, share } from './share.ts'
+import { fixPrecision, type Shareable, type ShareOptions, share } from './share.ts'
 import { SharedTensor } from './shared-tensor.ts'
 
 export interface ShareModelOptions extends GroupOptions, PrecisionOptions {
@@ -283,18 +283,24 @@ export function shareModel(
   }
   if (model instanceof tf.LayersModel) {
     checkLayers(model)
-    const weights = weightsOf(model).map(({ weight }) =>
-      share(fixPrecision(weight.read(), precision), parties, rest).alias(),
-    )
+    const weights = weightsOf(model).map(({ weight }) => kept(fixPrecision(weight.read(), precision), parties, rest))
     return new SharedModel(model, weights)
   }
   const { skeleton } = model
   checkLayers(skeleton)
   const weights = model.weights().map((weight) => {
     const fixed = fixPrecision(weight, precision)
-    const secret = share(fixed, parties, rest)
+    const secret = kept(fixed, parties, rest)
     fixed.dispose()
-    return secret.alias()
+    return secret
   })
   return new SharedModel(skeleton, weights)
+}
+
+/** A secret that belongs to no scope. */
+function kept(value: Shareable, parties: readonly Location[], options: ShareOptions): SharedTensor {
+  const secret = share(value, parties, options)
+  const alias = secret.alias()
+  secret.dispose()
+  return alias
 }

@@ -105,6 +105,8 @@ export function scope<T>(action: () => T): T {
         }
       }
     }
+    // A timer that was set inside keeps this context, and would keep everything made in it.
+    made.clear()
     for (const [location, ids] of freed) {
       for (let at = 0; at < ids.length; at += MOST_IDS) location.tell('free', { ids: ids.slice(at, at + MOST_IDS) })
     }
