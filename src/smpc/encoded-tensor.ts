@@ -594,7 +594,7 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
     return this.moved('clone', [], [])[0]!
   }
 
-  // Comparison. Of shares: eight rounds each (nine for `equal`'s conversion is folded in), 31 bytes an element to a peer.
+  // Comparison. Of shares: eight rounds each; 31 bytes an element to each peer, 24 for `equal`.
 
   /** @internal Whether this is below zero, as a truth; and that truth times each of the others. */
   negativeAnd(others: readonly T[]): T[] {

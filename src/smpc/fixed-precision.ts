@@ -70,7 +70,24 @@ export class FixedPrecisionTensor extends EncodedTensor<FixedPrecisionTensor> {
   floatPrecision(): tf.Tensor {
     const { data, shape } = this.#value
     if (isFixed(this.encoding)) return tf.tensor(ring().decode(data, scaleOf(this.encoding)), [...shape], 'float32')
-    return tf.tensor(ring().toInt32(data), [...shape], 'int32').cast(this.dtype)
+    return tf.tidy(() => tf.tensor(ring().toInt32(data), [...shape], 'int32').cast(this.dtype))
+  }
+
+  /** The numbers, row by row. */
+  dataSync(): Float32Array | Int32Array | Uint8Array {
+    return this.#read((tensor) => tensor.dataSync())
+  }
+  /** The numbers, as nested arrays. */
+  arraySync(): ReturnType<tf.Tensor['arraySync']> {
+    return this.#read((tensor) => tensor.arraySync())
+  }
+  #read<R>(read: (tensor: tf.Tensor) => R): R {
+    const tensor = this.floatPrecision()
+    try {
+      return read(tensor)
+    } finally {
+      tensor.dispose()
+    }
   }
 
   /** Shape and encoding; public as the values are, they are not shown. */

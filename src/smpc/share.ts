@@ -93,27 +93,31 @@ export function sharedZeros(shape: Shape, parties: readonly Location[], options:
 }
 
 /**
- * A secret that nobody knows, uniform in [0, 1): every party draws its own words, and the sum of their low bits is what
- *
+ * A secret that nobody knows, uniform in [0, 1): every party draws words of its own, and the low bits of their sum are
+ * what counts. Takes a provider.
  */
 export function sharedRandom(shape: Shape, parties: readonly Location[], options: NewSecretOptions = {}): SharedTensor {
   const { group, encoding } = forNew('sharedRandom', parties, options)
   const out = newId()
   checkShape('sharedRandom', shape)
   group.tell('secretRandom', () => ({ group: group.id, out, shape }))
-  return scope(() => {
-    const words = SharedTensor.stored(group, out, shape, INTEGER)
-    // The low bits of uniform words are uniform.
-    const isBinary = encoding.base === 2
-    const count = isBinary ? encoding.precisionFractional : RANDOM_BITS
-    const [bits] = words.run('lowBits', [], { attrs: [count], encodings: [TRUTH] })
-    const weights = Array.from({ length: count }, (_, j) => 2 ** j)
-    const whole = bits!.mul(weights).sum(-1)
-    const [scaled] = isBinary
-      ? whole.run('clone', [], { encodings: [encoding] })
-      : whole.mul(scaleOf(encoding)).run('clone', [], { divisor: BigInt(2 ** RANDOM_BITS), encodings: [encoding] })
-    return scaled!
-  })
+  const words = SharedTensor.stored(group, out, shape, INTEGER)
+  const result = SharedTensor.measured(() => scope(() => uniformOf(words, encoding)), [words])
+  words.dispose()
+  return result
+}
+
+function uniformOf(words: SharedTensor, encoding: Encoding): SharedTensor {
+  // The low bits of uniform words are uniform.
+  const isBinary = encoding.base === 2
+  const count = isBinary ? encoding.precisionFractional : RANDOM_BITS
+  const [bits] = words.run('lowBits', [], { attrs: [count], encodings: [TRUTH] })
+  const weights = Array.from({ length: count }, (_, j) => 2 ** j)
+  const whole = bits!.mul(weights).sum(-1)
+  const [scaled] = isBinary
+    ? whole.run('clone', [], { encodings: [encoding] })
+    : whole.mul(scaleOf(encoding)).run('clone', [], { divisor: BigInt(2 ** RANDOM_BITS), encodings: [encoding] })
+  return scaled!
 }
 
 /** Bits that a random number is made of where the scale is no power of two: 30, times a scale below 2^31, fit. */

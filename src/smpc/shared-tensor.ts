@@ -228,7 +228,7 @@ export class SharedTensor extends EncodedTensor<SharedTensor> {
   }
 
   /**
-   * Opens the secret to the caller: a fixed-precision tensor; integers and truths as a `tf.Tensor`. The shares stay.
+   * Opens the secret to the caller, as it was encoded. The shares stay.
    *
    * @throws PermissionError when it came from private values, and this session's identity may not see their results
    */

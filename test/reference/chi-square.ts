@@ -58,7 +58,7 @@ export class ByteCounts {
   total = 0
 
   add(bytes: Uint8Array): this {
-    for (const byte of bytes) this.counts[byte]!++
+    for (let i = 0; i < bytes.length; i++) this.counts[bytes[i]!]!++
     this.total += bytes.length
     return this
   }

@@ -177,7 +177,7 @@ describe('shares of a secret', () => {
     }
   }
   /** 50 sharings of 32 words are 12,800 bytes: 50 of each value. */
-  const SHARINGS = 50
+  const SHARINGS = isLong ? 1000 : 50
 
   it.each(sources)('are uniform, each alone, the last one too, of a secret that is %s', async (source) => {
     for (const count of [2, 3, 5]) {
@@ -208,7 +208,7 @@ describe('shares of a secret', () => {
 
   it('are seen to depend on each other when a seed is used twice', async () => {
     const random = new SeededRandom(4)
-    let seed = new Uint8Array(32)
+    let seed: Uint8Array = new Uint8Array(32)
     let calls = 0
     vi.spyOn(globalThis.crypto, 'getRandomValues').mockImplementation((into) => {
       if (calls++ % 2 === 0) seed = seedFrom(random)
@@ -334,6 +334,10 @@ describe('truncation', () => {
         this.variance += variance
       }
     }
+    toString(): string {
+      const [off, mean] = [this.off / this.count, this.mean / this.count]
+      return `${this.count} values, ${this.large} large errors, ${off} units off on average, ${mean} expected, ${this.deviations} deviations`
+    }
     /** How many deviations the sum of errors is from its expectation. */
     get deviations(): number {
       return Math.abs(this.off - this.mean) / Math.sqrt(this.variance)
@@ -360,7 +364,7 @@ describe('truncation', () => {
           const [y] = await together('clone', [{ shape: [x.length], shares }], random, { divisor: Number(divisor) })
           errors.add(x, y!)
         }
-        if (isLong) console.log({ parties, divisor, ...errors, deviations: errors.deviations })
+        if (isLong) console.log(`${parties} parties, by ${divisor}: ${errors}`)
         expect(errors.count).toBe(values)
         expect(errors.large).toBe(0)
         // Seeds are fixed, so this holds or it does not.
@@ -447,7 +451,7 @@ describe('truncation', () => {
     const random = new SeededRandom(100 + parties)
     for (const divisor of [2n ** 16n, 1000n]) {
       const errors = new Errors(divisor)
-      const x = numbers(random, 2000)
+      const x = numbers(random, isLong ? 100_000 : 2000)
       const secret = placed([x.length], wrappingShares(random, x, parties))
       const [result] = secret.run('clone', [], { divisor })
       errors.add(x, unitsOf(await result!.get()))

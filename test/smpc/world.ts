@@ -7,18 +7,20 @@ import type { Words } from '../../src/smpc/ring/kernels.ts'
 import { encode } from '../../src/worker/codec.ts'
 import { type Deposit, type Frame, FrameKind } from '../../src/worker/protocol.ts'
 
-/** A request that a worker received, with its length as bytes. */
+/** A request that a worker received. */
 export interface Received {
   readonly to: string
   readonly name: string
   readonly body: unknown
-  readonly bytes: number
+  readonly frame: Frame
 }
 /** A frame that a worker sent back: a reply, a failure or an acknowledgement. */
 export interface Answer {
   readonly from: string
   readonly frame: Frame
 }
+/** How long a frame is on a wire. */
+export const bytesOn = ({ frame }: { readonly frame: Frame }): number => encode(frame).length
 
 /** Parties, a provider and a stranger, that hand each other what they say in process: the very bytes, not copies. */
 export class World {
@@ -44,7 +46,7 @@ export class World {
       fault: (frame) => {
         // On the links that a worker accepts, requests come to it and all else goes out.
         if (frame[0] !== FrameKind.request) this.answers.push({ from: id, frame })
-        else this.received.push({ to: id, name: frame[2], body: frame[3], bytes: encode(frame).length })
+        else this.received.push({ to: id, name: frame[2], body: frame[3], frame })
         return undefined
       },
     })

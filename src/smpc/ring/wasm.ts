@@ -73,7 +73,10 @@ interface Exports {
 
 /** Bytes of an operand that are worked on at once. From 8 to 128 kB, time was the same within a tenth. */
 const BLOCK = 32_768
-/** Room for an operand: a block, and some more, so that operands do not compete for the same lines of a cache. */
+/**
+ * Room for an operand: a block, and some more. Kernels of several elements at once go past the end by less than 128
+ * bytes; and operands that lie no power of two apart do not compete for the same lines of a cache.
+ */
 const ROOM = BLOCK + 256
 /**
  * Bytes of a plane that are made at once, of each of the 64, in the room of three operands. Fewer cost more in copies;
