@@ -1,9 +1,9 @@
 /**
  * Kernels of Z_2^64 in AssemblyScript: what is worth more than a loop in JavaScript.
  *
- * They work on scratch memory that the caller lays out. Pointers are multiples of 16, and every operand is padded to a
- * whole vector of 16 bytes: a kernel reads and writes past an odd end rather than treat it apart. Results come first,
- * lengths last.
+ * They work on scratch memory that the caller lays out, all operands apart. After each there is room for 128 bytes: a
+ * kernel that works on several elements at once reads and writes past the end rather than treat what is left apart.
+ * Results come first, lengths last.
  */
 export { add, sub, mul, neg, addScalar, mulScalar, beaver, divide } from './arithmetic'
 export { matMul, matMulScratch } from './matmul'
