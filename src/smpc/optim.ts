@@ -77,12 +77,12 @@ function checked<C extends { learningRate: number; momentum: number }>(config: C
 const isEncoded = (parameters: readonly unknown[]): parameters is readonly AnyEncoded[] =>
   Array.isArray(parameters) && parameters.some((parameter) => parameter instanceof EncodedTensor)
 
-function sgd(parameters: readonly PointerTensor[], config: SgdConfig): Optimizer
+function sgd(parameters: readonly PointerTensor[], config?: SgdConfig): Optimizer
 function sgd<T extends EncodedTensor<T>>(parameters: readonly T[], config: SgdConfig): EncodedSgd<T>
-function sgd(parameters: readonly PointerTensor[] | readonly AnyEncoded[], config: SgdConfig) {
+function sgd(parameters: readonly PointerTensor[] | readonly AnyEncoded[], config?: SgdConfig) {
   if (!isEncoded(parameters)) return remote.sgd(parameters as readonly PointerTensor[], config)
-  checkOptions('optim.sgd', config, ['learningRate', 'momentum'])
-  return new EncodedSgd(parameters, config)
+  checkOptions('optim.sgd', config ?? {}, ['learningRate', 'momentum'])
+  return new EncodedSgd(parameters, (config ?? {}) as SgdConfig)
 }
 
 /** Optimizers with the rules and defaults of `tf.train`; of secret and of fixed-precision parameters, `sgd`. */

@@ -9,7 +9,14 @@
  */
 import fc from 'fast-check'
 import { type SharedTensor, tf } from 'sotto'
-import { type Call, type OperandSample, type OpSample, samples, sizeOf, type TensorSample } from '../tensor/op-samples.ts'
+import {
+  type Call,
+  type OperandSample,
+  type OpSample,
+  samples,
+  sizeOf,
+  type TensorSample,
+} from '../tensor/op-samples.ts'
 
 type Shape = readonly number[]
 
@@ -59,10 +66,12 @@ export class Bounds {
     const [size, least] = [Math.max(0, ...sizes), sizes.length === 0 ? 0 : Math.min(...sizes)]
     return { size, least, error: isFixed && !isExact ? 0.5 : 0, isFixed, isExact: isExact || !isFixed }
   }
+  /** Whole numbers stand for themselves; fractions are encoded, or as factors rounded to 17 bits. */
   number(value: number): Quantity {
     const size = Math.abs(value)
     const isFixed = !Number.isInteger(value)
-    return { size, least: size, error: isFixed ? 0.5 : 0, isFixed, isExact: !isFixed }
+    const error = isFixed ? Math.max(0.5, 2 ** -18 * size * this.scale) : 0
+    return { size, least: size, error, isFixed, isExact: !isFixed }
   }
   /** Where results are 0 or 1, or an index. */
   whole(size: number): Quantity {
@@ -87,7 +96,7 @@ export class Bounds {
   products(x: Quantity, y: Quantity, n = 1): Quantity {
     const each = x.size * y.error + y.size * x.error + (x.error * y.error) / this.scale
     const size = n * x.size * y.size
-    const divided = x.isFixed && y.isFixed && n > 0 ? this.#division(this.scale) : 0
+    const divided = x.isFixed && y.isFixed ? this.#division(this.scale) : 0
     // A product in tfjs rounds once, and so does each sum.
     const error = n * (each + 2 * this.#rounded(size)) + divided
     return { size, least: 0, error, isFixed: x.isFixed || y.isFixed, isExact: false }
@@ -98,11 +107,11 @@ export class Bounds {
     const size = x.size / n
     return { ...x, size, least: 0, error: x.error / n + this.#division(n) + this.#rounded(size), isExact: false }
   }
-  /** By public fractions: a product with their inverses, which float32 rounds before they are encoded. */
+  /** By public fractions, encoded or not: a product with their inverses, which float32 rounds before they are encoded. */
   timesInverse(x: Quantity, y: Quantity): Quantity {
-    const size = 1 / y.least
-    const inverse = { size, least: 0, error: 0.5 + this.#rounded(size), isFixed: true, isExact: false }
-    return this.products(x, inverse)
+    const size = 1 / this.low(y)
+    const error = y.error * size ** 2 + 0.5 + this.#rounded(size)
+    return this.products(x, { size, least: 0, error, isFixed: true, isExact: false })
   }
   /** What is chosen among these. */
   either(...list: readonly Quantity[]): Quantity {
@@ -138,6 +147,8 @@ export interface Case {
   readonly result: Shape
 }
 
+export type Origin = 'own' | 'any' | 'public'
+
 export interface Operation {
   /** Calls of the row's samples; of those, what the method takes. */
   readonly calls: fc.Arbitrary<Call>
@@ -147,44 +158,55 @@ export interface Operation {
   readonly error: (b: Bounds, c: Case) => Quantity
   /** Calls away from every kink and pole; null for what has no gradient. */
   readonly smooth: fc.Arbitrary<Call> | null
+  /** The same as `plain`, of ops whose gradients tfjs has, and has right. */
+  readonly plainToDiffer: OpSample['tfjs']
   /** From the gradient of the results those of the operands. */
   readonly gradient: (b: Bounds, g: Quantity, c: Case) => readonly Quantity[]
-  /** Where operands come from but the first: of the same kind, or public too, or public only. */
-  readonly others: 'own' | 'any' | 'public'
+  /** Where operands come from but the first: of the same kind unless said; or public too, or public only. */
+  readonly others: readonly Origin[]
   /** How the method is called, unless as first.method(...others, ...args). */
   readonly invoke: ((operands: readonly unknown[], args: readonly unknown[]) => unknown) | null
   /** Values are rounded to multiples of 1/4: the result jumps where they meet. */
   readonly isOnGrid: boolean
+  /** Whether of truths it gives truths, where plain tfjs counts. */
+  readonly keepsTruths: boolean
 }
 
 type Row = Pick<Operation, 'calls' | 'plain' | 'error'> & Partial<Operation>
 
-const row = ({ smooth, gradient, others, invoke, isOnGrid, ...rest }: Row): Operation => ({
+const row = ({ calls, plain, error, ...rest }: Row): Operation => ({
+  calls,
+  plain,
+  error,
+  smooth: null,
+  plainToDiffer: plain,
+  gradient: () => [],
+  others: [],
+  invoke: null,
+  isOnGrid: false,
+  keepsTruths: false,
   ...rest,
-  smooth: smooth ?? null,
-  gradient: gradient ?? (() => []),
-  others: others ?? 'own',
-  invoke: invoke ?? null,
-  isOnGrid: isOnGrid ?? false,
 })
 
 interface Settings extends Partial<Omit<Operation, 'calls' | 'plain' | 'error' | 'smooth'>> {
   /** Calls that the method takes, of those of the op. */
   readonly takes?: (call: Call) => boolean
+  /** Of those, the ones that tfjs has a gradient for. */
+  readonly differs?: (call: Call) => boolean
 }
 
 /** The row of an op of the op table. */
 function like(
   name: keyof typeof samples,
   error: Operation['error'],
-  { takes = () => true, ...settings }: Settings = {},
+  { takes = () => true, differs = () => true, ...settings }: Settings = {},
 ): Operation {
   const { calls, tfjs, smooth } = samples[name] as OpSample
   return row({
-    calls: calls.filter(takes),
+    calls: calls.filter((call) => takes(call) && isMeant(call)),
     plain: tfjs,
     error,
-    smooth: settings.gradient ? (smooth?.filter(takes) ?? null) : null,
+    smooth: settings.gradient ? (smooth?.filter((call) => takes(call) && differs(call)) ?? null) : null,
     ...settings,
   })
 }
@@ -193,8 +215,13 @@ function like(
 
 export const isTensor = (operand: OperandSample): operand is TensorSample =>
   typeof operand === 'object' && operand !== null
+/** Of fixed precision, or a fraction. */
 export const isFloat = (operand: OperandSample): boolean =>
   isTensor(operand) ? operand.dtype === 'float32' : typeof operand === 'number' && !Number.isInteger(operand)
+
+/** A number that is a fraction meets no integers. */
+const isMeant = ({ operands: [x, ...others] }: Call): boolean =>
+  isFloat(x!) || others.every((other) => isTensor(other) || !isFloat(other))
 
 const size = (shape: Shape): number => sizeOf(shape)
 /** How many elements of one shape meet in one of another. */
@@ -204,6 +231,22 @@ const first: Operation['error'] = (_, { operands: [x] }) => x!
 const widest: Operation['error'] = (b, { operands }) => b.either(...operands)
 const truth: Operation['error'] = (b) => b.whole(1)
 const place: Operation['error'] = (b, { shapes: [x] }) => b.whole(size(x!))
+
+/** Calls of floats, and the same of integers, where the samples of an op are floats alone. */
+function ofIntegersToo(operation: Operation, suits: (call: Call) => boolean = () => true): Operation {
+  const whole = (x: OperandSample): OperandSample =>
+    isTensor(x) ? { ...x, dtype: 'int32', values: Int32Array.from(x.values, (value) => Math.round(4 * value)) } : x
+  const integers = operation.calls.filter(suits).map(({ operands, args }) => ({ operands: operands.map(whole), args }))
+  return {
+    ...operation,
+    calls: fc.oneof({ weight: 3, arbitrary: operation.calls }, { weight: 1, arbitrary: integers }),
+    plain: (operands, ...args) =>
+      operation.plain(
+        operands.map((x) => tf.cast(x, 'float32')),
+        ...args,
+      ),
+  }
+}
 
 /** A gradient that comes back as it went, added up where an element was used more than once. */
 const passed: Operation['gradient'] = (b, g, { operands, shapes, result }) =>
@@ -215,19 +258,20 @@ const isFixedCall = ({ operands }: Call): boolean => isFloat(operands[0]!)
 const wholeArgs = ({ operands, args }: Call): boolean => isFloat(operands[0]!) || args.every((x) => Number.isInteger(x))
 
 /** A move: elements stay what they are. */
-const move = (name: keyof typeof samples): Operation => like(name, first, { gradient: passed })
+const move = (name: keyof typeof samples, settings: Settings = {}): Operation =>
+  like(name, first, { gradient: passed, ...settings })
 const listed = (name: 'concat' | 'stack'): Operation =>
   like(name, widest, {
     gradient: (_, g, { operands }) => operands.map(() => g),
     invoke: ([x, ...others], args) => methodOf(x, name)(others, ...args),
   })
-const comparison = (name: keyof typeof samples): Operation => like(name, truth, { others: 'any', isOnGrid: true })
+const comparison = (name: keyof typeof samples): Operation => like(name, truth, { others: ['any'], isOnGrid: true })
 const bilinear = (
   name: keyof typeof samples,
   error: Operation['error'],
   gradient: Operation['gradient'],
   settings: Settings = {},
-): Operation => like(name, error, { others: 'any', gradient, ...settings })
+): Operation => like(name, error, { others: ['any'], gradient, ...settings })
 
 export const methodOf = (target: unknown, name: string): ((...args: readonly unknown[]) => unknown) =>
   (target as Record<string, (...args: readonly unknown[]) => unknown>)[name]!.bind(target)
@@ -245,7 +289,9 @@ const deviation = (b: Bounds, x: Quantity, n: number): Quantity => b.plus(x, ave
 
 /** Of shares, values of one sum are pooled by one division; where windows hang over the edge, by a factor each. */
 const pooled = (b: Bounds, x: Quantity, taps: number): Quantity =>
-  b.either(averaged(b, x, taps), b.timesInverse(b.sum(x, taps), { ...b.whole(taps), least: 1 }))
+  x.isFixed
+    ? b.either(averaged(b, x, taps), b.timesInverse(b.sum(x, taps), { ...b.whole(taps), least: 1 }))
+    : averaged(b, x, taps)
 const tapsOf = ({ args: [filter] }: Case): number =>
   Array.isArray(filter) ? (filter[0] as number) * (filter[1] as number) : (filter as number) ** 2
 
@@ -268,7 +314,7 @@ const rootInverse = (b: Bounds, x: Quantity): Quantity => b.through(x, b.low(x) 
  * other scales; and n · |x|^(n − 1) times the error of x.
  */
 function power(b: Bounds, x: Quantity, n: number): Quantity {
-  if (n === 0) return b.whole(1)
+  if (n === 0) return { ...b.whole(1), isFixed: true }
   const slope = n * Math.max(1, x.size + x.error / b.scale) ** (n - 1)
   // The square as an upper bound of one division, and of tfjs's rounding.
   const one = b.products({ ...x, error: 0 }, { ...x, error: 0 }).error
@@ -280,6 +326,13 @@ const powers = (calls: fc.Arbitrary<Call>): fc.Arbitrary<Call> =>
   fc
     .tuple(calls, fc.constantFrom(0, 1, 2, 3, 4, 5))
     .map(([{ operands }, exponent]) => ({ operands: operands.slice(0, 1), args: [exponent] }))
+
+/** A number from below the reach of the operand, and no integer where it is one. */
+const remainders = (calls: fc.Arbitrary<Call>): fc.Arbitrary<Call> =>
+  fc.tuple(calls, fc.constantFrom(1, 3, 0.75, 2.5)).map(([{ operands }, divisor]) => {
+    const [x] = operands
+    return { operands: [x!, isFloat(x!) ? divisor : Math.ceil(divisor)], args: [] }
+  })
 
 /** a / b: by a public whole number a division; by public fractions a product with inverses; by a secret 1.5 units more. */
 function quotient(b: Bounds, x: Quantity, y: Quantity): Quantity {
@@ -301,7 +354,73 @@ function normalised(b: Bounds, { operands: [x, mean, variance, offset, scale] }:
   return { centred, spread, scaled, result: offset ? b.plus(whole, offset) : whole }
 }
 
-/** Members that no row is for, and what checks them instead. */
+// Ops of tfjs whose gradients are not there, or not right, composed of others.
+
+/** Of one shape: tfjs's gradients of maximum and minimum do not add up what was repeated. */
+function alike([x, y]: readonly tf.Tensor[]): [tf.Tensor, tf.Tensor] {
+  const shape = tf.broadcast_util.assertAndGetBroadcastShape(x!.shape, y!.shape)
+  return [tf.add(x!, tf.zeros(shape)), tf.add(y!, tf.zeros(shape))]
+}
+
+/** Running sums: the gradient of tf.cumsum has its axes in another order, unless the axis is the last. */
+const summedAlong: OpSample['tfjs'] = ([x], axis = 0, exclusive = false, reverse = false) => {
+  const at = ((axis as number) + x!.rank) % x!.rank
+  const parts = tf.split(x!, x!.shape[at]!, at)
+  const last = (i: number) => i + (exclusive ? 0 : 1)
+  const sums = parts.map((part, i) => {
+    const among = reverse ? parts.slice(parts.length - last(parts.length - 1 - i)) : parts.slice(0, last(i))
+    return tf.addN([tf.zerosLike(part), ...among])
+  })
+  return tf.concat(sums, at)
+}
+
+/** The gradients of tf.split and tf.unstack fail where there is one part. */
+const inSlices =
+  (name: 'split' | 'unstack'): OpSample['tfjs'] =>
+  ([x], ...args) => {
+    const axis = ((name === 'split' ? args[1] : args[0]) ?? 0) as number
+    const at = (axis + x!.rank) % x!.rank
+    let from = 0
+    const parts = samples[name].tfjs([x!], ...(args as [never, never])) as readonly tf.Tensor[]
+    return parts.map(({ shape }) => {
+      const begin = x!.shape.map((_, i) => (i === at ? from : 0))
+      const size = x!.shape.map((d, i) => (i !== at ? d : name === 'split' ? shape[at]! : 1))
+      from += size[at]!
+      return tf.reshape(tf.slice(x!, begin, size), shape)
+    })
+  }
+
+/** The gradient of tf.avgPool divides by the pixels of a window, though some of them hang over the edge. */
+const averageOf: OpSample['tfjs'] = ([x], filterSize, strides = filterSize, pad = 'valid') => {
+  const [height, width] = [filterSize].flat().length === 1 ? [filterSize, filterSize] : (filterSize as number[])
+  const p = pad as number
+  const around =
+    typeof pad === 'number'
+      ? ([
+          [0, 0],
+          [p, p],
+          [p, p],
+          [0, 0],
+        ] as tf.backend_util.ExplicitPadding)
+      : pad
+  const sums = (t: tf.Tensor): tf.Tensor =>
+    tf.depthwiseConv2d(
+      t as tf.Tensor4D,
+      tf.ones([height as number, width as number, x!.shape[3]!, 1]),
+      strides as number,
+      around as 'valid',
+    )
+  return tf.div(sums(x!), sums(tf.onesLike(x!)))
+}
+
+/** tf.batchNorm has no gradient without an offset and a scale. */
+const normalise: OpSample['tfjs'] = ([x, mean, variance, offset, scale], epsilon = 0.001) => {
+  const spread = tf.rsqrt(tf.add(variance!, epsilon as number))
+  const scaled = tf.mul(tf.mul(tf.sub(x!, mean!), spread), scale ?? 1)
+  return tf.add(scaled, offset ?? 0)
+}
+
+/** Members that no row is for, and the part of the suite that checks them instead. */
 export const elsewhere = {
   shape: 'every row',
   encoding: 'every row',
@@ -311,22 +430,31 @@ export const elsewhere = {
   scale: 'what a tensor says of itself',
   toString: 'what a tensor says of itself',
   publicValue: 'what a tensor says of itself',
+  isPublic: 'what a tensor says of itself',
   parties: 'what a tensor says of itself',
   provider: 'what a tensor says of itself',
+  location: 'what a tensor says of itself',
   id: 'what a tensor says of itself',
   isDisposed: 'handles',
   alias: 'handles',
   dispose: 'handles',
-  requiresGrad: 'gradients',
-  requireGrad: 'gradients',
-  grad: 'gradients',
-  zeroGrad: 'gradients',
-  detach: 'gradients',
-  backward: 'gradients',
-  get: 'opening a secret',
-  reveal: 'opening a secret',
-  revealTo: 'opening a secret',
-  cost: 'cost',
+  assign: 'handles',
+  requiresGrad: 'a graph',
+  requireGrad: 'a graph',
+  grad: 'a graph',
+  zeroGrad: 'a graph',
+  detach: 'a graph',
+  backward: 'a graph',
+  share: 'every row',
+  get: 'a value',
+  fetch: 'a value',
+  floatPrecision: 'a value',
+  dataSync: 'a value',
+  arraySync: 'a value',
+  reveal: 'a value',
+  revealTo: 'a value',
+  cost: 'what a secret costs',
+  traffic: 'what a secret costs',
 } as const
 
 /** Members for the library itself. */
@@ -334,6 +462,8 @@ export const internal = [
   'constructor',
   'issue',
   'joins',
+  'adopt',
+  'totalWith',
   'run',
   'operand',
   'recorded',
@@ -344,6 +474,7 @@ export const internal = [
   'negativeAnd',
   'group',
   'surrender',
+  'use',
 ] as const
 
 export type Method = Exclude<keyof SharedTensor & string, keyof typeof elsewhere | (typeof internal)[number]>
@@ -353,9 +484,10 @@ export const operations = {
   add: bilinear('add', (b, { operands: [x, y] }) => b.plus(x!, y!), passed),
   sub: bilinear('sub', (b, { operands: [x, y] }) => b.plus(x!, y!), passed),
   neg: like('neg', first, { gradient: passed }),
-  mul: bilinear('mul', product, productGradient),
-  outer: bilinear('outer', product, productGradient),
+  mul: bilinear('mul', product, productGradient, { keepsTruths: true }),
+  outer: bilinear('outer', product, productGradient, { keepsTruths: true }),
   square: like('square', (b, { operands: [x] }) => b.products(x!, x!), {
+    keepsTruths: true,
     gradient: (b, g, { operands: [x] }) => [b.products(b.products(g, x!), b.number(2))],
   }),
   matMul: bilinear(
@@ -373,22 +505,36 @@ export const operations = {
     (b, g, { operands, shapes, result }) =>
       [1, 0].map((other, i) => b.products(g, operands[other]!, (size(result) * shapes[1]![0]!) / size(shapes[i]!))),
   ),
-  conv2d: bilinear(
-    'conv2d',
-    (b, { operands: [x, f], shapes: [, filter] }) => b.products(x!, f!, size(filter!.slice(0, 3))),
-    (b, g, { operands: [x, f], shapes: [, filter], result }) => [
-      b.products(g, f!, filter![0]! * filter![1]! * filter![3]!),
-      b.products(g, x!, size(result.slice(0, 3))),
-    ],
+  conv2d: ofIntegersToo(
+    bilinear(
+      'conv2d',
+      (b, { operands: [x, f], shapes: [, filter] }) => b.products(x!, f!, size(filter!.slice(0, 3))),
+      (b, g, { operands: [x, f], shapes: [, filter], result }) => [
+        b.products(g, f!, filter![0]! * filter![1]! * filter![3]!),
+        b.products(g, x!, size(result.slice(0, 3))),
+      ],
+      // With dilations tfjs has no gradient.
+      { differs: ({ args: [, , , dilations] }) => [dilations].flat().every((step) => step === 1) },
+    ),
   ),
   div: like('div', (b, { operands: [x, y] }) => quotient(b, x!, y!), {
     takes: divides,
-    others: 'any',
+    others: ['any'],
     gradient: (b, g, { operands: [x, y], shapes, result }) => {
       const part = quotient(b, g, y!)
       const parts = [part, b.products(part, quotient(b, x!, y!))]
       return parts.map((each, i) => b.sum(each, Math.max(1, per(result, shapes[i]!))))
     },
+  }),
+  /** Exact, with a divisor that is: the quotient is made whole, and what is left corrected. */
+  mod: row({
+    calls: remainders(samples.mod.calls),
+    plain: ([x, y]) => tf.mod(x!, y!),
+    error: (b, { operands: [, y] }) => ({ ...b.whole(y!.size), isFixed: true }),
+    smooth: remainders(samples.mod.smooth!),
+    gradient: passed,
+    isOnGrid: true,
+    keepsTruths: true,
   }),
   pow: row({
     calls: powers(samples.square.calls.filter(isFixedCall)),
@@ -426,6 +572,7 @@ export const operations = {
   ),
   cumsum: like('cumsum', (b, c) => b.sum(c.operands[0]!, Math.max(1, c.shapes[0]!.at((c.args[0] as number) ?? 0)!)), {
     gradient: passed,
+    plainToDiffer: summedAlong,
   }),
 
   // Shape.
@@ -435,16 +582,19 @@ export const operations = {
   expandDims: move('expandDims'),
   squeeze: move('squeeze'),
   slice: move('slice'),
-  unstack: move('unstack'),
-  split: move('split'),
-  tile: move('tile'),
+  unstack: move('unstack', { plainToDiffer: inSlices('unstack') }),
+  split: move('split', { plainToDiffer: inSlices('split') }),
+  // Of rank 5 tfjs has no gradient.
+  tile: move('tile', { differs: ({ operands: [x] }) => (x as TensorSample).shape.length < 5 }),
   reverse: move('reverse'),
-  broadcastTo: move('broadcastTo'),
+  broadcastTo: move('broadcastTo', { plainToDiffer: ([x], shape) => tf.mul(x!, tf.ones(shape as number[])) }),
   clone: move('clone'),
   pad: like('pad', (b, { operands: [x], args: [, constant] }) => b.either(x!, b.number(constant as number)), {
+    // A truth is no place for a 3.
+    takes: ({ operands: [x], args: [, constant] }) => constant === 0 || (x as TensorSample).dtype !== 'bool',
     gradient: passedToFirst,
   }),
-  gather: like('gather', first, { others: 'public', gradient: passedToFirst }),
+  gather: like('gather', first, { others: ['public'], gradient: passedToFirst }),
   concat: listed('concat'),
   stack: listed('stack'),
   refresh: { ...move('clone') },
@@ -461,28 +611,43 @@ export const operations = {
   logicalOr: like('logicalOr', truth),
   /** c · (a − b) + b: nothing is divided. */
   where: like('where', (b, { operands: [x, , y] }) => b.either(x!, y!), {
-    others: 'any',
+    others: ['own', 'any'],
+    keepsTruths: true,
     invoke: ([x, condition, y]) => methodOf(condition, 'where')(x, y),
     gradient: (b, g, c) => {
       const [x, , y] = passed(b, g, c)
       return [x!, b.whole(0), y!]
     },
+    plainToDiffer: ([x, condition, y]) => {
+      const holds = tf.cast(condition!, 'float32')
+      return tf.add(tf.mul(holds, x!), tf.mul(tf.sub(1, holds), y!))
+    },
   }),
 
   // Piecewise linear.
-  maximum: like('maximum', widest, { others: 'any', gradient: passed }),
-  minimum: like('minimum', widest, { others: 'any', gradient: passed }),
-  relu: like('relu', first, { gradient: passed }),
-  /** x − (1 − alpha) · min(x, 0). */
+  maximum: like('maximum', widest, {
+    others: ['any'],
+    keepsTruths: true,
+    gradient: passed,
+    plainToDiffer: (operands) => tf.maximum(...alike(operands)),
+  }),
+  minimum: like('minimum', widest, {
+    others: ['any'],
+    keepsTruths: true,
+    gradient: passed,
+    plainToDiffer: (operands) => tf.minimum(...alike(operands)),
+  }),
+  relu: like('relu', first, { gradient: passed, keepsTruths: true }),
+  /** Of x and alpha · x, one is 0. */
   leakyRelu: like(
     'leakyRelu',
-    (b, { operands: [x], args: [alpha = 0.2] }) => b.plus(x!, b.products(x!, b.number(1 - (alpha as number)))),
+    (b, { operands: [x], args: [alpha = 0.2] }) => b.either(x!, b.products(x!, b.number(alpha as number))),
     {
       takes: ({ operands, args }) => isFloat(operands[0]!) || Number.isInteger(args[0]),
-      gradient: (b, g, { args: [alpha = 0.2] }) => [b.plus(g, b.products(g, b.number(1 - (alpha as number))))],
+      gradient: (b, g, { args: [alpha = 0.2] }) => [b.either(g, b.products(g, b.number(alpha as number)))],
     },
   ),
-  abs: like('abs', first, { gradient: passed }),
+  abs: like('abs', first, { gradient: passed, keepsTruths: true }),
   sign: like('sign', truth, { isOnGrid: true }),
   clipByValue: like(
     'clipByValue',
@@ -491,16 +656,22 @@ export const operations = {
   ),
 
   // Largest and smallest.
-  max: like('max', first, { gradient: (_, g) => [g] }),
-  min: like('min', first, { gradient: (_, g) => [g] }),
+  max: like('max', first, { gradient: (_, g) => [g], keepsTruths: true }),
+  min: like('min', first, { gradient: (_, g) => [g], keepsTruths: true }),
   argMax: like('argMax', place, { isOnGrid: true }),
   argMin: like('argMin', place, { isOnGrid: true }),
-  maxPool: like('maxPool', first, { gradient: (b, g, c) => [b.sum(g, tapsOf(c))] }),
-  avgPool: like('avgPool', (b, c) => pooled(b, c.operands[0]!, tapsOf(c)), {
-    gradient: (b, g, c) => [b.sum(b.either(b.over(g, tapsOf(c)), b.timesInverse(g, { ...g, least: 1 })), tapsOf(c))],
-  }),
+  maxPool: ofIntegersToo(like('maxPool', first, { gradient: (b, g, c) => [b.sum(g, tapsOf(c))] })),
+  // Of integers where no window hangs over the edge: a factor of its own is a fraction.
+  avgPool: ofIntegersToo(
+    like('avgPool', (b, c) => pooled(b, c.operands[0]!, tapsOf(c)), {
+      gradient: (b, g, c) => [b.sum(b.either(b.over(g, tapsOf(c)), b.timesInverse(g, { ...g, least: 1 })), tapsOf(c))],
+      plainToDiffer: averageOf,
+    }),
+    ({ args: [, , pad = 'valid'] }) => pad === 'valid',
+  ),
   batchNorm: like('batchNorm', (b, c) => normalised(b, c).result, {
-    others: 'any',
+    plainToDiffer: normalise,
+    others: ['any', 'any', 'any', 'any'],
     gradient: (b, g, c) => {
       const [, , , offset, scale] = c.operands
       const { centred, spread, scaled } = normalised(b, c)
