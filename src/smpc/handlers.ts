@@ -30,13 +30,14 @@ import { FixedPrecisionTensor, integersOf } from './fixed-precision.ts'
 import { encodeValues } from './literals.ts'
 import { membersOf } from './members.ts'
 import type { Part, RingWire, SecretMessages, SecretRequest, ShareWire } from './messages.ts'
-import { Party, shareFrom } from './party.ts'
-import { Prg, randomSeed } from './prg.ts'
+import { Party } from './party.ts'
+import { randomSeed } from './prg.ts'
 import { protocolOf, protocols } from './protocols/index.ts'
 import { Provider } from './provider.ts'
 import { ring } from './ring/choose.ts'
 import { bytesOf, type RingTensor, ringTensor, wordsOf } from './ring/tensor.ts'
 import { type RingOp, ringRow, runClear } from './ring-ops.ts'
+import { shareFrom, sharesOf } from './stored-share.ts'
 
 // What messages are made of.
 
@@ -482,15 +483,5 @@ const rows = {
     isFromPeer: false,
   },
 } satisfies { readonly [N in keyof SecretMessages]: MessageRow<SecretRequest<N>, SecretMessages[N]['response']> }
-
-/** Uniform words for all but the last, from seeds; the last is what is left. Each of them, and any but all, is uniform. */
-export function sharesOf({ shape: dimensions, data }: RingTensor, parts: number): ShareWire[] {
-  const seeds = Array.from({ length: parts - 1 }, randomSeed)
-  const last = seeds.reduce((rest, key) => ring().sub(rest, new Prg(key).stream(0).words(data.length)), data)
-  return [
-    ...seeds.map((key): ShareWire => ({ shape: dimensions, seed: key })),
-    { shape: dimensions, data: bytesOf(last) },
-  ]
-}
 
 addMessages<SecretMessages>(rows as unknown as MessageRows<SecretMessages>)

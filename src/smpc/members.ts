@@ -1,9 +1,9 @@
 /** Which groups a worker has a part in, and what came for groups that it has not been told of yet. */
 import { sottoError } from '../errors.ts'
+import { linkTo } from '../worker/handlers/transfer.ts'
 import type { HostSession, WorkerHost } from '../worker/host.ts'
+import type { Session } from '../worker/session.ts'
 import type { Part } from './messages.ts'
-
-export { linkTo } from '../worker/handlers/transfer.ts'
 
 /** A worker's part in a group: party or provider. */
 export interface Member {
@@ -100,4 +100,11 @@ export function membersOf(host: WorkerHost): Members {
     all.set(host, members)
   }
   return members
+}
+
+/** Hands parts to a member of a group. */
+export function sendParts(session: HostSession, name: string, group: string, parts: readonly Part[]): void {
+  const link: Session = linkTo(session, name)
+  // Typed by the table of secret messages; the session knows those of the worker alone.
+  link.tell('secretParts' as never, { group, parts } as never)
 }

@@ -4,63 +4,26 @@
  */
 import { isSottoError, sottoError } from '../errors.ts'
 import type { ObjectId } from '../tensor/location.ts'
-import { type Shape, sizeOf } from '../tensor/shape.ts'
+import type { Shape } from '../tensor/shape.ts'
 import { checkRoom } from '../worker/handlers/compute.ts'
+import { linkTo } from '../worker/handlers/transfer.ts'
 import type { HostSession } from '../worker/host.ts'
 import { type Access, combine, derivedFrom, PUBLIC, totalOf } from '../worker/permissions.ts'
 import type { ErrorWire } from '../worker/protocol.ts'
-import type { Session } from '../worker/session.ts'
-import { Poison, type StoredOther } from '../worker/store.ts'
+import { Poison } from '../worker/store.ts'
+import { Awaited, entryOf } from './awaited.ts'
 import { type Correlation, correctionBytes, expand } from './correlations.ts'
 import { Exchange } from './exchange.ts'
-import { linkTo, type Member } from './members.ts'
-import type { Part, PartyStats, RingCommand, ShareWire } from './messages.ts'
+import { type Member, sendParts } from './members.ts'
+import type { Part, PartyStats, RingCommand } from './messages.ts'
 import { Prg, type PrgStream, randomSeed } from './prg.ts'
 import type { Contribution, PartyContext, PartyOperand, Protocol } from './protocols/protocol.ts'
 import { ring } from './ring/choose.ts'
 import type { Planes, Words } from './ring/kernels.ts'
-import { bytesOf, type RingTensor, ringTensor, wordsOf } from './ring/tensor.ts'
+import { bytesOf, concatenated, type RingTensor, ringTensor, wordsOf } from './ring/tensor.ts'
 import { type RingOp, ringRow } from './ring-ops.ts'
+import { StoredShare } from './stored-share.ts'
 import { UsedIndices } from './used-indices.ts'
-
-/** A share of a secret. Its words may still be under way. */
-export class StoredShare implements StoredOther {
-  readonly kind = 'share'
-  readonly dtype = 'int32'
-  readonly party: Party
-  readonly shape: Shape
-  readonly access: Access
-  readonly owner: string
-  readonly session: object
-  /** Openings that had to follow one another until this share was there; counted, not worked out. */
-  rounds = 0
-  value: RingTensor | Promise<RingTensor>
-
-  constructor(party: Party, shape: Shape, value: RingTensor | Promise<RingTensor>, access: Access) {
-    this.party = party
-    this.shape = shape
-    this.access = access
-    this.owner = party.session.name
-    this.session = party.session
-    this.value = value
-    party.shares++
-    if (value instanceof Promise) {
-      value.then(
-        (there) => {
-          this.value = there
-        },
-        () => {},
-      )
-    }
-  }
-
-  get bytes(): number {
-    return 8 * sizeOf(this.shape)
-  }
-  release(): void {
-    this.party.shares--
-  }
-}
 
 /** Draws words that add up to zero over all parties, and are uniform to any but all of them. */
 type Zeros = (length: number) => Promise<Words>
@@ -71,29 +34,6 @@ export interface PartyOptions {
   readonly parties: readonly string[]
   readonly index: number
   readonly provider: string | null
-}
-
-/** Something that will come: a promise, and the way to keep it. */
-class Awaited<T> {
-  readonly promise: Promise<T>
-  isThere = false
-  #resolve!: (value: T) => void
-  reject!: (error: Error) => void
-  constructor() {
-    this.promise = new Promise((resolve, reject) => {
-      this.#resolve = resolve
-      this.reject = reject
-    })
-    // Whoever waits hears of it; nobody must.
-    this.promise.catch(() => {})
-  }
-
-  /** @throws StateError `ERR_USED_TWICE` when it was there already */
-  resolve(value: T): void {
-    if (this.isThere) throw sottoError('ERR_USED_TWICE', 'the same was handed over twice')
-    this.isThere = true
-    this.#resolve(value)
-  }
 }
 
 export class Party implements Member {
@@ -470,40 +410,4 @@ export class Party implements Member {
       }
     }
   }
-}
-
-function entryOf<K, T>(map: Map<K, Awaited<T>>, key: K): Awaited<T> {
-  let awaited = map.get(key)
-  if (awaited === undefined) {
-    awaited = new Awaited()
-    map.set(key, awaited)
-  }
-  return awaited
-}
-
-export function concatenated(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((length, part) => length + part.length, 0))
-  let at = 0
-  for (const part of parts) {
-    whole.set(part, at)
-    at += part.length
-  }
-  return whole
-}
-
-/** Hands parts to a member of a group. */
-export function sendParts(session: HostSession, name: string, group: string, parts: readonly Part[]): void {
-  const link: Session = linkTo(session, name)
-  // Typed by the table of secret messages; the session knows those of the worker alone.
-  link.tell('secretParts' as never, { group, parts } as never)
-}
-
-/** The words of a share as it came: themselves, or what a seed gives. */
-export function shareFrom({ shape, data, seed }: ShareWire): RingTensor {
-  const size = sizeOf(shape)
-  if (seed !== undefined) return ringTensor(shape, new Prg(seed).stream(0).words(size))
-  if (data === undefined || data.length !== 8 * size) {
-    throw sottoError('ERR_PROTOCOL', `a share of shape [${shape}] takes ${8 * size} bytes`)
-  }
-  return ringTensor(shape, wordsOf(data.slice()))
 }

@@ -5,13 +5,13 @@
  * as the window allows and no further: the last party says how much it has used up.
  */
 import { isSottoError, sottoError } from '../errors.ts'
+import { linkTo } from '../worker/handlers/transfer.ts'
 import type { HostSession } from '../worker/host.ts'
 import type { ErrorWire } from '../worker/protocol.ts'
 import { Poison } from '../worker/store.ts'
 import { type Correlation, correctionBytes, deal } from './correlations.ts'
-import { linkTo, type Member } from './members.ts'
+import { type Member, sendParts } from './members.ts'
 import type { Part, ProviderStats } from './messages.ts'
-import { sendParts } from './party.ts'
 import { Prg, randomSeed } from './prg.ts'
 import { UsedIndices } from './used-indices.ts'
 

@@ -10,9 +10,10 @@ import { type Encoding, fixedEncoding, INTEGER, type PrecisionOptions, scaleOf, 
 import { FixedPrecisionPointer, fixPointer } from './fixed-pointer.ts'
 import { FixedPrecisionTensor, fixTensor, integersOf } from './fixed-precision.ts'
 import { Group, type GroupOptions, tellSecret } from './group.ts'
-import { sharesOf } from './handlers.ts'
+import './handlers.ts'
 import { ringZeros } from './ring/tensor.ts'
 import { SharedTensor } from './shared-tensor.ts'
+import { sharesOf } from './stored-share.ts'
 
 export interface ShareOptions extends GroupOptions {
   /** Makes the secret a leaf whose gradient is kept. */

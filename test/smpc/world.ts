@@ -2,8 +2,9 @@
 import { VirtualWorker } from 'sotto'
 import { vi } from 'vitest'
 import type { Part, ShareWire } from '../../src/smpc/messages.ts'
-import { Party, type StoredShare } from '../../src/smpc/party.ts'
+import { Party } from '../../src/smpc/party.ts'
 import type { Words } from '../../src/smpc/ring/kernels.ts'
+import type { StoredShare } from '../../src/smpc/stored-share.ts'
 import { encode } from '../../src/worker/codec.ts'
 import { type Deposit, type Frame, FrameKind } from '../../src/worker/protocol.ts'
 

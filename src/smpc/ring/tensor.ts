@@ -27,6 +27,17 @@ export const ringZeros = (shape: Shape): RingTensor => ({ shape, data: new BigUi
 export const bytesOf = ({ buffer, byteOffset, byteLength }: Words): Uint8Array =>
   new Uint8Array(buffer, byteOffset, byteLength)
 
+/** Bytes one after another. */
+export function concatenated(parts: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(parts.reduce((length, part) => length + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    whole.set(part, at)
+    at += part.length
+  }
+  return whole
+}
+
 /** Words of bytes that arrived, which may sit at any offset. */
 export function wordsOf(bytes: Uint8Array): Words {
   if (bytes.byteOffset % 8 === 0) return new BigUint64Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 8)

@@ -1,0 +1,69 @@
+/** Shares as a worker keeps them, and as they travel. */
+import { sottoError } from '../errors.ts'
+import { type Shape, sizeOf } from '../tensor/shape.ts'
+import type { Access } from '../worker/permissions.ts'
+import type { StoredOther } from '../worker/store.ts'
+import type { ShareWire } from './messages.ts'
+import type { Party } from './party.ts'
+import { Prg, randomSeed } from './prg.ts'
+import { ring } from './ring/choose.ts'
+import { bytesOf, type RingTensor, ringTensor, wordsOf } from './ring/tensor.ts'
+
+/** A share of a secret. Its words may still be under way. */
+export class StoredShare implements StoredOther {
+  readonly kind = 'share'
+  readonly dtype = 'int32'
+  readonly party: Party
+  readonly shape: Shape
+  readonly access: Access
+  readonly owner: string
+  readonly session: object
+  /** Openings that had to follow one another until this share was there; counted, not worked out. */
+  rounds = 0
+  value: RingTensor | Promise<RingTensor>
+
+  constructor(party: Party, shape: Shape, value: RingTensor | Promise<RingTensor>, access: Access) {
+    this.party = party
+    this.shape = shape
+    this.access = access
+    this.owner = party.session.name
+    this.session = party.session
+    this.value = value
+    party.shares++
+    if (value instanceof Promise) {
+      value.then(
+        (there) => {
+          this.value = there
+        },
+        () => {},
+      )
+    }
+  }
+
+  get bytes(): number {
+    return 8 * sizeOf(this.shape)
+  }
+  release(): void {
+    this.party.shares--
+  }
+}
+
+/** The words of a share as it came: themselves, or what a seed gives. */
+export function shareFrom({ shape, data, seed }: ShareWire): RingTensor {
+  const size = sizeOf(shape)
+  if (seed !== undefined) return ringTensor(shape, new Prg(seed).stream(0).words(size))
+  if (data === undefined || data.length !== 8 * size) {
+    throw sottoError('ERR_PROTOCOL', `a share of shape [${shape}] takes ${8 * size} bytes`)
+  }
+  return ringTensor(shape, wordsOf(data.slice()))
+}
+
+/** Uniform words for all but the last, from seeds; the last is what is left. Each of them, and any but all, is uniform. */
+export function sharesOf({ shape: dimensions, data }: RingTensor, parts: number): ShareWire[] {
+  const seeds = Array.from({ length: parts - 1 }, randomSeed)
+  const last = seeds.reduce((rest, key) => ring().sub(rest, new Prg(key).stream(0).words(data.length)), data)
+  return [
+    ...seeds.map((key): ShareWire => ({ shape: dimensions, seed: key })),
+    { shape: dimensions, data: bytesOf(last) },
+  ]
+}
