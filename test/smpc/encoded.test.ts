@@ -139,7 +139,7 @@ const once = <T>(tensor: tf.Tensor, action: (tensor: tf.Tensor) => T): T => {
 const here: Kind = {
   isSecret: false,
   places: () => [],
-  calls: 8,
+  calls: 6,
   make: (sample, precision) =>
     once(plainOf(sample), (t) => (sample.dtype === 'float32' ? fixPrecision(t, precision) : integersOf('make', t))),
   read: async (x) => x as FixedPrecisionTensor,
@@ -172,8 +172,8 @@ const among = (calls: number, members: () => readonly Worker[]): Kind => ({
 const kinds = {
   'public, here': here,
   'public, on a worker': onWorker(() => workers.bob),
-  'secret among two': among(3, () => [workers.provider, workers.bob, workers.alice]),
-  'secret among three': among(6, () => [workers.provider, workers.bob, workers.alice, workers.jane]),
+  'secret among two': among(2, () => [workers.provider, workers.bob, workers.alice]),
+  'secret among three': among(4, () => [workers.provider, workers.bob, workers.alice, workers.jane]),
 } satisfies Record<string, Kind>
 const five = among(8, () => [workers.provider, workers.bob, workers.alice, workers.jane, workers.carol, workers.dave])
 
@@ -273,8 +273,8 @@ async function together(all: readonly Promise<void>[]): Promise<void> {
 /** Everything that was told to the workers of a kind is done, and freed. */
 const done = (kind: Kind) => Promise.all(kind.places().map((worker) => worker.flush()))
 
-/** Each call in one precision; every other with public operands. */
-const precisionOf = (turn: number): PrecisionOptions => precisions[(turn >> 1) % precisions.length]!
+/** One precision for each call: own and public operands, in one and the other, are four calls. */
+const precisionOf = (turn: number): PrecisionOptions => precisions[((3 * turn) >> 1) % precisions.length]!
 
 describe.each(Object.entries(kinds))('what a method gives is what tfjs gives, %s', (_, kind: Kind) => {
   it.each(rows)('%s', async (name, { calls, isOnGrid }) => {
@@ -365,7 +365,7 @@ describe.each(Object.entries(kinds))('what backward gives is what tf.grads gives
   it.each(differentiable)('%s', async (name, { smooth, isOnGrid }) => {
     if (name === 'refresh' && !kind.isSecret) return
     const calls = callsOf(smooth!, Math.ceil(kind.calls / 2) * many, hasFloat, isOnGrid)
-    expect(calls.length).toBeGreaterThan(1)
+    expect(calls.length).toBeGreaterThan(0)
     await done(kind)
     const before = tf.memory().numTensors
     await together(calls.map((call, turn) => compareGradients(kind, name, call, precisionOf(turn), turn)))
@@ -418,22 +418,30 @@ const larger = (twin: Operation['plain']): Operation['plain'] => {
 
 describe('the bounds are small enough to see a result that is a 64th too large', () => {
   const isReal = ({ plain }: Operation, call: Call) => plainly({ plain } as Operation, call)[0]?.dtype === 'float32'
-  const someFails = async (all: readonly Promise<void>[]) =>
-    expect((await Promise.allSettled(all)).some(({ status }) => status === 'rejected')).toBe(true)
+  async function someFails(calls: readonly Call[], check: (call: Call, turn: number) => Promise<void>): Promise<void> {
+    for (const [turn, call] of calls.entries()) {
+      try {
+        await check(call, turn)
+      } catch {
+        return
+      }
+    }
+    expect.fail('none of the calls failed')
+  }
 
   it.each(rows)('%s', async (name, operation) => {
     const calls = callsOf(operation.calls, 8, hasFloat, operation.isOnGrid).filter((call) => isReal(operation, call))
     // Comparisons, and places of the largest, are exact.
     if (name === 'refresh' || name === 'sign' || calls.length === 0) return
     const wrong = { ...operation, plain: larger(operation.plain) }
-    await someFails(calls.map((call, turn) => compare(here, name, call, precisions[0]!, turn, wrong)))
+    await someFails(calls, (call, turn) => compare(here, name, call, precisions[0]!, turn, wrong))
   })
 
   it.each(differentiable)('the gradient of %s', async (name, operation) => {
     if (name === 'refresh') return
     const calls = callsOf(operation.smooth!, 12, hasFloat, operation.isOnGrid)
     const wrong = { ...operation, plainToDiffer: larger(operation.plainToDiffer) }
-    await someFails(calls.map((call, turn) => compareGradients(here, name, call, precisions[0]!, turn, wrong)))
+    await someFails(calls, (call, turn) => compareGradients(here, name, call, precisions[0]!, turn, wrong))
   })
 })
 
@@ -499,16 +507,17 @@ part('handles', () => {
     ['among two', among(1, () => [workers.provider, workers.carol, workers.dave])],
   ]
   it.each(far)('keep what they share until the last is disposed of, %s', async (_, kind) => {
-    const x = made(kind, [1.5, -2]) as FixedPrecisionPointer
-    const other = x.alias()
-    x.dispose()
-    x.dispose()
-    expect([x.isDisposed, other.isDisposed]).toEqual([true, false])
-    expect(await codeOf(() => x.add(1))).toBe('ERR_CONSUMED')
-    expect(await codeOf(() => x.alias())).toBe('ERR_CONSUMED')
-    expect(await numbersOf(kind, other)).toEqual([1.5, -2])
-    other.dispose()
-    await settled()
+    await scope(async () => {
+      const x = made(kind, [1.5, -2]) as FixedPrecisionPointer
+      const other = x.alias()
+      x.dispose()
+      x.dispose()
+      expect([x.isDisposed, other.isDisposed]).toEqual([true, false])
+      expect(await codeOf(() => x.add(1))).toBe('ERR_CONSUMED')
+      expect(await codeOf(() => x.alias())).toBe('ERR_CONSUMED')
+      expect(await numbersOf(kind, other)).toEqual([1.5, -2])
+      other.dispose()
+    })
     expect(await workers.carol.objectCount()).toBe(0)
   })
 
@@ -1143,14 +1152,14 @@ describe.each(Object.entries(workerKinds))('on workers %s', (_, make) => {
 
   it.each([
     ['public', onWorker(() => members[1]!)],
-    ['secret among two', among(2, () => members.slice(0, 3))],
-    ['secret among three', among(2, () => members)],
+    ['secret among two', among(1, () => members.slice(0, 3))],
+    ['secret among three', among(1, () => members)],
   ] as const)('a few methods and gradients, %s', async (_, kind) => {
     await together(
       few.flatMap((name) => {
         const { calls, smooth, isOnGrid } = operations[name] as Operation
         return [
-          ...callsOf(calls, 2, hasFloat, isOnGrid).map((call, turn) =>
+          ...callsOf(calls, kind.calls, hasFloat, isOnGrid).map((call, turn) =>
             compare(kind, name, call, precisionOf(turn), turn),
           ),
           ...(smooth ? callsOf(smooth, 1, hasFloat, isOnGrid) : []).map((call, turn) =>

@@ -362,33 +362,41 @@ function alike([x, y]: readonly tf.Tensor[]): [tf.Tensor, tf.Tensor] {
   return [tf.add(x!, tf.zeros(shape)), tf.add(y!, tf.zeros(shape))]
 }
 
+/** The part of an axis that begins somewhere. tf.split and tf.unstack have no gradient where there is one part. */
+function partOf(x: tf.Tensor, at: number, from: number, length: number): tf.Tensor {
+  const begin = x.shape.map((_, i) => (i === at ? from : 0))
+  return tf.slice(
+    x,
+    begin,
+    x.shape.map((d, i) => (i === at ? length : d)),
+  )
+}
+const fromFront = (axis: unknown, { rank }: tf.Tensor): number => (((axis ?? 0) as number) + rank) % rank
+
+const unstacked: OpSample['tfjs'] = ([x], axis) => {
+  const at = fromFront(axis, x!)
+  return Array.from({ length: x!.shape[at]! }, (_, i) => tf.squeeze(partOf(x!, at, i, 1), [at]))
+}
+const splitInto: OpSample['tfjs'] = ([x], parts, axis) => {
+  const at = fromFront(axis, x!)
+  let from = 0
+  return (samples.split.tfjs([x!], parts as number, axis as number) as tf.Tensor[]).map(({ shape }) => {
+    from += shape[at]!
+    return partOf(x!, at, from - shape[at]!, shape[at]!)
+  })
+}
+
 /** Running sums: the gradient of tf.cumsum has its axes in another order, unless the axis is the last. */
-const summedAlong: OpSample['tfjs'] = ([x], axis = 0, exclusive = false, reverse = false) => {
-  const at = ((axis as number) + x!.rank) % x!.rank
-  const parts = tf.split(x!, x!.shape[at]!, at)
-  const last = (i: number) => i + (exclusive ? 0 : 1)
-  const sums = parts.map((part, i) => {
-    const among = reverse ? parts.slice(parts.length - last(parts.length - 1 - i)) : parts.slice(0, last(i))
-    return tf.addN([tf.zerosLike(part), ...among])
+const summedAlong: OpSample['tfjs'] = ([x], axis, exclusive = false, reverse = false) => {
+  const at = fromFront(axis, x!)
+  const length = x!.shape[at]!
+  const sums = Array.from({ length }, (_, i) => {
+    const own = exclusive ? 0 : 1
+    const part = reverse ? partOf(x!, at, i + 1 - own, length - i - 1 + own) : partOf(x!, at, 0, i + own)
+    return tf.sum(part, at, true)
   })
   return tf.concat(sums, at)
 }
-
-/** The gradients of tf.split and tf.unstack fail where there is one part. */
-const inSlices =
-  (name: 'split' | 'unstack'): OpSample['tfjs'] =>
-  ([x], ...args) => {
-    const axis = ((name === 'split' ? args[1] : args[0]) ?? 0) as number
-    const at = (axis + x!.rank) % x!.rank
-    let from = 0
-    const parts = samples[name].tfjs([x!], ...(args as [never, never])) as readonly tf.Tensor[]
-    return parts.map(({ shape }) => {
-      const begin = x!.shape.map((_, i) => (i === at ? from : 0))
-      const size = x!.shape.map((d, i) => (i !== at ? d : name === 'split' ? shape[at]! : 1))
-      from += size[at]!
-      return tf.reshape(tf.slice(x!, begin, size), shape)
-    })
-  }
 
 /** The gradient of tf.avgPool divides by the pixels of a window, though some of them hang over the edge. */
 const averageOf: OpSample['tfjs'] = ([x], filterSize, strides = filterSize, pad = 'valid') => {
@@ -582,8 +590,8 @@ export const operations = {
   expandDims: move('expandDims'),
   squeeze: move('squeeze'),
   slice: move('slice'),
-  unstack: move('unstack', { plainToDiffer: inSlices('unstack') }),
-  split: move('split', { plainToDiffer: inSlices('split') }),
+  unstack: move('unstack', { plainToDiffer: unstacked }),
+  split: move('split', { plainToDiffer: splitInto }),
   // Of rank 5 tfjs has no gradient.
   tile: move('tile', { differs: ({ operands: [x] }) => (x as TensorSample).shape.length < 5 }),
   reverse: move('reverse'),

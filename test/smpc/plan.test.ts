@@ -21,7 +21,8 @@ beforeEach(() => {
 })
 afterEach(() => Promise.all([bob, alice, carol].map((worker) => worker.close())))
 
-const secretOf = (values: tf.TensorLike | tf.Tensor) => fixPrecision(values as tf.Tensor).share([bob, alice], { provider: carol })
+const secretOf = (values: tf.TensorLike | tf.Tensor) =>
+  fixPrecision(values as tf.Tensor).share([bob, alice], { provider: carol })
 
 describe('a plan', () => {
   it('tells what a computation takes, and carries nothing out', async () => {
