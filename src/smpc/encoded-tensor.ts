@@ -23,6 +23,7 @@ import {
   sizeOf,
 } from '../tensor/shape.ts'
 import { GradNode, runBackward } from './autograd.ts'
+import * as division from './division.ts'
 import {
   commonEncoding,
   type Encoding,
@@ -33,10 +34,14 @@ import {
   showEncoding,
   TRUTH,
 } from './encoding.ts'
+import * as extremes from './extremes.ts'
 import * as functions from './functions.ts'
+import { broadcastBack, productOf, summedTo, zerosLike } from './gradients.ts'
 import { encodeValues, isWhole } from './literals.ts'
+import * as pooling from './pooling.ts'
+import { ring } from './ring/choose.ts'
 import type { Move } from './ring/moves.ts'
-import { coverage, type RingTensor } from './ring/tensor.ts'
+import type { RingTensor } from './ring/tensor.ts'
 import { type RingOp, ringRow } from './ring-ops.ts'
 
 /** A public operand of a command: ring elements that everybody may know. */
@@ -67,13 +72,6 @@ type Axes = number | readonly number[]
 
 /** Bits of a public factor, at least. */
 const FACTOR_BITS = 17
-
-/** Filters, strides and padding as convolutions and poolings take them. */
-interface Pooling {
-  readonly filterSize: readonly [number, number]
-  readonly strides: readonly [number, number]
-  readonly pad: Padding
-}
 
 // biome-ignore lint/suspicious/noExplicitAny: the kind of tensor is bound to itself
 export abstract class EncodedTensor<T extends EncodedTensor<any>> {
@@ -113,6 +111,10 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
     return scaleOf(this.encoding)
   }
 
+  /** The encoding of what is counted: of truths, integers. */
+  get #counted(): Encoding {
+    return this.encoding.dtype === 'bool' ? INTEGER : this.encoding
+  }
   get #self(): T {
     return this as unknown as T
   }
@@ -276,11 +278,16 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
 
   // Arithmetic.
 
-  /** As it stands, or brought to the scale of another encoding: exact, from integers up. */
-  #raised(op: string, value: T | PublicOperand, encoding: Encoding): T | PublicOperand {
+  /** @internal As it stands, or brought to the scale of another encoding: exact, from integers up. */
+  raised(op: string, value: T | PublicOperand, encoding: Encoding): T | PublicOperand {
     if (scaleOf(value.encoding) === scaleOf(encoding)) return value
-    const factor = { tensor: { shape: [], data: BigUint64Array.of(BigInt(scaleOf(encoding))) }, encoding: INTEGER }
-    if ('tensor' in value) throw sottoError('ERR_PRECISION', `${op}: a public operand of another scale`)
+    const scale = BigInt(scaleOf(encoding))
+    if ('tensor' in value) {
+      if (isFixed(value.encoding)) throw sottoError('ERR_PRECISION', `${op}: a public operand of another scale`)
+      const { shape, data } = value.tensor
+      return { tensor: { shape, data: ring().mulScalar(data, scale) }, encoding }
+    }
+    const factor = { tensor: { shape: [], data: BigUint64Array.of(scale) }, encoding: INTEGER }
     return (value as EncodedTensor<T>).run('mul', [factor], { encodings: [encoding] })[0]!
   }
 
@@ -292,8 +299,8 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
     const common = commonEncoding(op, this.encoding, other.encoding)
     const encoding = common === TRUTH ? INTEGER : common
     const result = scope(() => {
-      const a = this.#raised(op, this.#self, encoding)
-      const b = this.#raised(op, other, encoding)
+      const a = this.raised(op, this.#self, encoding)
+      const b = this.raised(op, other, encoding)
       return this.#run(op, [a, b], { encodings: [encoding] })[0]!
     })
     const shapes = [this.shape, 'tensor' in other ? other.tensor.shape : other.shape] as const
@@ -312,11 +319,12 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
     return this.#linear('sub', other, -1)
   }
   neg(): T {
-    return this.recorded(this.run('neg', [])[0]!, [this], [], (g) => [g.neg()])
+    const [result] = this.run('neg', [], { encodings: [this.#counted] })
+    return this.recorded(result!, [this], [], (g) => [g.neg()])
   }
 
-  /** A public factor: whole numbers as integers, so that nothing is rounded; else as this tensor is encoded. */
-  #factor(op: string, value: EncodedOperand<T>): T | PublicOperand {
+  /** @internal A public factor: whole numbers as integers, so that nothing is rounded; else as this tensor is encoded. */
+  factor(op: string, value: EncodedOperand<T>): T | PublicOperand {
     return this.operand(op, value, (whole) => {
       if (whole) return INTEGER
       if (isFixed(this.encoding)) return this.encoding
@@ -341,7 +349,7 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
     if (typeof value === 'number' && isFixed(this.encoding) && Number.isFinite(value) && !Number.isInteger(value)) {
       return this.#scaled(value)
     }
-    const other = this.#factor('mul', value)
+    const other = this.factor('mul', value)
     const result = this.#product('mul', other, [])
     if ('tensor' in other) {
       return this.recorded(result, [this], [], (g) => [summedTo(productOf(g, 'mul', other, []), this.shape)])
@@ -374,7 +382,7 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
 
   /** Product of [..., m, k] and [..., k, n], each transposed first if asked. */
   matMul(value: EncodedOperand<T>, transposeA = false, transposeB = false): T {
-    const other = this.#factor('matMul', value)
+    const other = this.factor('matMul', value)
     const result = this.#product('matMul', other, [transposeA, transposeB])
     const [aShape, bShape] = [this.shape, 'tensor' in other ? other.tensor.shape : other.shape]
     const ofA = (g: T, b: T | PublicOperand): T =>
@@ -420,7 +428,7 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
     dataFormat: 'NHWC' = 'NHWC',
     dilations: PairOf = 1,
   ): T {
-    const other = this.#factor('conv2d', filter)
+    const other = this.factor('conv2d', filter)
     const args = [strides, pad, dataFormat, dilations]
     const attrs = opRow('conv2d').attrs(...(args as never[])) as ConvAttrs
     const result = this.#product('conv2d', other, args)
@@ -441,7 +449,7 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
   /** @internal this / divisor for a whole number from 1, within a unit. Of shares: one round. */
   dividedBy(divisor: number): T {
     if (divisor === 1) return this.clone()
-    const [result] = this.run('clone', [], { divisor: BigInt(divisor) })
+    const [result] = this.run('clone', [], { divisor: BigInt(divisor), encodings: [this.#counted] })
     return this.recorded(result!, [this], [], (g) => [g.dividedBy(divisor)])
   }
 
@@ -449,8 +457,7 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
 
   /** Sum over axes, or over all. */
   sum(axis?: Axes, keepDims = false): T {
-    const encoding = this.encoding.dtype === 'bool' ? INTEGER : this.encoding
-    const [result] = this.run('sum', [], { attrs: [axis, keepDims], encodings: [encoding] })
+    const [result] = this.run('sum', [], { attrs: [axis, keepDims], encodings: [this.#counted] })
     const { shape } = this
     return this.recorded(result!, [this], [], (g) => [broadcastBack(g, axis, shape)])
   }
@@ -459,7 +466,11 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
   mean(axis?: Axes, keepDims = false): T {
     const count = normalizeAxes('mean', axis, this.rank).reduce((n, i) => n * this.shape[i]!, 1)
     if (count === 0) throw sottoError('ERR_SHAPE', `mean: ${showShape(this.shape)} has no elements to take it of`)
-    const [result] = this.run('sum', [], { attrs: [axis, keepDims], divisor: count === 1 ? null : BigInt(count) })
+    const [result] = this.run('sum', [], {
+      attrs: [axis, keepDims],
+      divisor: count === 1 ? null : BigInt(count),
+      encodings: [this.#counted],
+    })
     const { shape } = this
     return this.recorded(result!, [this], [], (g) => [broadcastBack(g.dividedBy(count), axis, shape)])
   }
@@ -480,12 +491,12 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
 
   /** Mean squared distance from the mean. */
   variance(axis?: Axes, keepDims = false): T {
-    return this.sub(this.mean(axis, true)).square().mean(axis, keepDims)
+    return scope(() => this.sub(this.mean(axis, true)).square().mean(axis, keepDims))
   }
 
   /** Running sums along an axis. */
   cumsum(axis = 0, exclusive = false, reverse = false): T {
-    const [result] = this.run('cumsum', [], { attrs: [axis, exclusive, reverse] })
+    const [result] = this.run('cumsum', [], { attrs: [axis, exclusive, reverse], encodings: [this.#counted] })
     return this.recorded(result!, [this], [], (g) => [g.cumsum(axis, exclusive, !reverse)])
   }
 
@@ -498,7 +509,7 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
       .map((operand) => operand.encoding as Encoding)
       .reduce((a, b) => commonEncoding(name, a, b))
     const results = scope(() => {
-      const raised = operands.map((operand) => this.#raised(name, operand, encoding))
+      const raised = operands.map((operand) => this.raised(name, operand, encoding))
       const shapes = ringRow(name).shapes(
         operands.map(({ shape }) => shape),
         attrs,
@@ -579,7 +590,7 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
   }
   pad(paddings: readonly (readonly [number, number])[], constant = 0): T {
     if (constant === 0) return this.moved('pad', [], [paddings])[0]!
-    return this.sub(constant).moved('pad', [], [paddings])[0]!.add(constant)
+    return scope(() => this.sub(constant).moved('pad', [], [paddings])[0]!.add(constant))
   }
   tile(reps: readonly number[]): T {
     return this.moved('tile', [], [reps])[0]!
@@ -656,8 +667,7 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
   /** Where this truth holds the elements of a, elsewhere those of b. Of shares: one round. */
   where(a: T, b: EncodedOperand<T>): T {
     this.#truths('where', this)
-    const difference = a.sub(b)
-    return this.mul(difference).add(b)
+    return scope(() => this.mul(a.sub(b)).add(b))
   }
 
   // Piecewise linear.
@@ -739,135 +749,44 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
   /** −1, 0 or 1, in the encoding of this tensor. */
   sign(): T {
     return this.#truth(() => {
-      const [below, above] = this.stack(this.neg(), 0).negativeAnd([])[0]!.unstack(0)
-      const signs = above!.sub(below!)
+      const flat = this.flatten() as T
+      const [below, above] = flat.stack(flat.neg(), 0).negativeAnd([])[0]!.unstack(0)
+      const signs = above!.sub(below!).reshape(this.shape)
       return isFixed(this.encoding) ? this.mul(0).add(signs) : signs
     })
   }
   clipByValue(low: number, high: number): T {
     if (!(low <= high))
       throw sottoError('ERR_ARGUMENT_VALUE', `clipByValue: the bounds ${low} and ${high} are in the wrong order`)
-    return this.maximum(low).minimum(high)
+    return scope(() => this.maximum(low).minimum(high))
   }
 
-  // Largest and smallest.
-
-  /** One round of a tournament after another, along the last axis of [rows, length]. */
-  #tournament(rows: number, length: number): T {
-    let field = this.reshape([rows, length])
-    for (let left = length; left > 1; left = (left + 1) >> 1) {
-      const pairs = left >> 1
-      const couples = field.slice([0, 0], [rows, 2 * pairs]).reshape([rows, pairs, 2])
-      const first = couples.slice([0, 0, 0], [rows, pairs, 1]).reshape([rows, pairs])
-      const second = couples.slice([0, 0, 1], [rows, pairs, 1]).reshape([rows, pairs])
-      const winners = first.maximum(second)
-      field = left % 2 === 1 ? winners.concat(field.slice([0, left - 1], [rows, 1]), 1) : winners
-    }
-    return field
-  }
-
-  /** The elements along the axes given as the rows of a matrix, and the shape that is left. */
-  #asRows(
-    name: string,
-    axis: Axes | undefined,
-    keepDims: boolean,
-  ): { rows: T; count: number; length: number; shape: Shape } {
-    const axes = normalizeAxes(name, axis, this.rank).sort((a, b) => a - b)
-    const kept = this.shape.map((_, i) => i).filter((i) => !axes.includes(i))
-    const length = sizeOf(axes.map((i) => this.shape[i]!))
-    const count = sizeOf(kept.map((i) => this.shape[i]!))
-    if (length === 0) throw sottoError('ERR_SHAPE', `${name}: ${showShape(this.shape)} has no elements to take it of`)
-    const shape = this.shape.flatMap((d, i) => (axes.includes(i) ? (keepDims ? [1] : []) : [d]))
-    return { rows: this.transpose([...kept, ...axes]).reshape([count, length]), count, length, shape }
-  }
+  // Largest and smallest; see extremes.ts.
 
   /** The largest element over axes. Of shares: eight rounds for each doubling of their number. */
   max(axis?: Axes, keepDims = false): T {
-    return scope(() => {
-      const { rows, count, length, shape } = this.#asRows('max', axis, keepDims)
-      return (rows as EncodedTensor<T>).#tournament(count, length).reshape(shape)
-    })
+    return extremes.max(this.#self, axis, keepDims)
   }
   min(axis?: Axes, keepDims = false): T {
-    return this.neg().max(axis, keepDims).neg()
+    return extremes.min(this.#self, axis, keepDims)
   }
-
   /** The index of the largest element along an axis, the first of several; an integer. */
   argMax(axis = 0): T {
-    return this.#truth(() => {
-      const { rows, count, length, shape } = this.#asRows('argMax', axis, false)
-      let field = rows
-      let at = field.run('sub', [field], { encodings: [INTEGER] })[0]!.add(Array.from({ length }, (_, i) => i))
-      for (let left = length; left > 1; left = (left + 1) >> 1) {
-        const pairs = left >> 1
-        const part = (x: T, i: number) =>
-          x
-            .slice([0, 0], [count, 2 * pairs])
-            .reshape([count, pairs, 2])
-            .slice([0, 0, i], [count, pairs, 1])
-            .reshape([count, pairs])
-        const difference = part(field, 0).sub(part(field, 1))
-        const apart = part(at, 0).sub(part(at, 1))
-        // Where the first is smaller, the second takes its place; of equals the first stays.
-        const [, lost, passed] = difference.negativeAnd([difference, apart])
-        const last = (x: T) => x.slice([0, left - 1], [count, 1])
-        const [winners, places] = [part(field, 0).sub(lost!), part(at, 0).sub(passed!)]
-        const isOdd = left % 2 === 1
-        ;[field, at] = isOdd ? [winners.concat(last(field), 1), places.concat(last(at), 1)] : [winners, places]
-      }
-      return at.reshape(shape)
-    })
+    return extremes.argMax(this.#self, axis)
   }
   argMin(axis = 0): T {
-    return this.#truth(() => this.neg().argMax(axis))
+    return extremes.argMin(this.#self, axis)
   }
 
-  // Pooling.
-
-  #pooling(name: 'maxPool' | 'avgPool', args: readonly unknown[]): Pooling {
-    const attrs = opRow(name).attrs(...(args as never[])) as Pooling
-    opRow(name).spec([{ shape: this.shape, dtype: 'float32' }], attrs)
-    return attrs
-  }
-
-  #windows({ filterSize, strides, pad }: Pooling): T {
-    const attrs = [filterSize, { strides, pad, dilations: [1, 1] }] as const
-    const { shape } = this
-    return this.recorded(this.run('windows', [], { attrs })[0]!, [this], [], (g) =>
-      g.run('windowsBack', [], { attrs: [...attrs, shape] }),
-    )
-  }
+  // Pooling; see pooling.ts.
 
   /** The largest of each window. */
   maxPool(filterSize: PairOf, strides: PairOf = filterSize, pad: Padding = 'valid'): T {
-    return scope(() => {
-      const windows = this.#pooling('maxPool', [filterSize, strides, pad])
-      // A window that hangs over the edge meets zeros there: they must lose against every pixel.
-      const floor = pad === 'valid' || pad === 0 ? 0 : -(2 ** 28) / (isFixed(this.encoding) ? 2 ** 8 : 1)
-      const shifted = floor === 0 ? this.#self : this.sub(floor)
-      const largest = ((shifted as EncodedTensor<T>).#windows(windows) as T).max(3)
-      return floor === 0 ? largest : largest.add(floor)
-    })
+    return pooling.maxPool(this.#self, filterSize, strides, pad)
   }
-
   /** The mean of each window, over the pixels of the image that it covers. */
   avgPool(filterSize: PairOf, strides: PairOf = filterSize, pad: Padding = 'valid'): T {
-    return scope(() => {
-      const pooling = this.#pooling('avgPool', [filterSize, strides, pad])
-      const sums = this.#windows(pooling).sum(3)
-      const attrs = { strides: pooling.strides, pad, dilations: [1, 1] } as const
-      const { counts, shape } = coverage(this.shape, pooling.filterSize, attrs)
-      const first = counts[0]!
-      if (counts.every((count) => count === first)) return sums.dividedBy(first)
-      return scope(() =>
-        sums.mul(
-          nested(
-            counts.map((count) => 1 / count),
-            shape,
-          ),
-        ),
-      )
-    })
+    return pooling.avgPool(this.#self, filterSize, strides, pad)
   }
 
   /** (x − mean) · scale / √(variance + ε) + offset: as in inference, with statistics that are there. */
@@ -878,14 +797,17 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
     scale?: EncodedOperand<T>,
     varianceEpsilon = 0.001,
   ): T {
-    const spread =
-      variance instanceof EncodedTensor
-        ? (variance as unknown as T).add(varianceEpsilon).rsqrt()
-        : tf.tidy(() => tf.rsqrt(tf.add(variance as tf.TensorLike, varianceEpsilon)))
-    const centred = this.sub(mean)
-    const scaled = centred.mul(spread as EncodedOperand<T>)
-    const whole = scale === undefined ? scaled : scaled.mul(scale)
-    return offset === undefined ? whole : whole.add(offset)
+    return scope(() => {
+      const centred = this.sub(mean)
+      const spread =
+        variance instanceof EncodedTensor
+          ? (variance as unknown as T).add(varianceEpsilon).rsqrt()
+          : tf.tidy(() => tf.rsqrt(tf.add(variance as tf.TensorLike, varianceEpsilon)))
+      const scaled = centred.mul(spread as EncodedOperand<T>)
+      if (spread instanceof tf.Tensor) spread.dispose()
+      const whole = scale === undefined ? scaled : scaled.mul(scale)
+      return offset === undefined ? whole : whole.add(offset)
+    })
   }
 
   // Smooth functions: approximations with stated errors and domains; see functions.ts.
@@ -895,67 +817,14 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
    * round; by public fractions, times their inverses; by a secret, see `functions.ts`.
    */
   div(other: EncodedOperand<T>): T {
-    if (this.isPublic) return this.#quotient(other)
-    if (typeof other === 'number' && Number.isInteger(other) && other !== 0) {
-      const quotient = this.dividedBy(Math.abs(other))
-      return other > 0 ? quotient : quotient.neg()
-    }
-    if (other instanceof EncodedTensor && other.publicValue === undefined) {
-      return functions.div(this.#self, other as unknown as T)
-    }
-    return this.mul(inverseOf(other))
+    return division.div(this.#self, other)
   }
-
-  #quotient(value: EncodedOperand<T>): T {
-    const other = this.#factor('div', value)
-    const encoding = commonEncoding('div', this.encoding, other.encoding)
-    // Of two at one scale, the quotient is brought back to it; by an integer, it is there already.
-    const scale = isFixed(other.encoding) ? scaleOf(encoding) * (isFixed(this.encoding) ? 1 : scaleOf(encoding)) : 1
-    const [result] = this.#run('quotient', [this.#self, other], { attrs: [scale], encodings: [encoding] })
-    if ('tensor' in other) return this.recorded(result!, [this], [], (g) => [summedTo(g.#quotient(value), this.shape)])
-    const shapes = [this.shape, other.shape] as const
-    return this.recorded(result!, [this, other], [other, result!], (g, [b, q]) => [
-      summedTo(g.#quotient(b!), shapes[0]),
-      summedTo(g.mul(q!).#quotient(b!).neg(), shapes[1]),
-    ])
-  }
-
   /**
    * What is left after whole multiples of other, with the sign of other. Of secrets: by one public number above zero,
-   * 17 rounds.
+   * nine rounds.
    */
   mod(other: EncodedOperand<T>): T {
-    const divisor = this.operand('mod', other, (whole) => {
-      if (isFixed(this.encoding) || whole) return this.encoding
-      throw sottoError('ERR_PRECISION', 'mod: a fraction meets an integer; call fixPrecision() first')
-    })
-    const encoding = commonEncoding('mod', this.encoding, divisor.encoding)
-    if (this.isPublic) {
-      const [a, b] = [this.#raised('mod', this.#self, encoding), this.#raised('mod', divisor, encoding)]
-      const [result] = this.#run('remainder', [a, b], { encodings: [encoding] })
-      return this.recorded(result!, [this], [], (g) => [summedTo(g, this.shape)])
-    }
-    const step = 'tensor' in divisor && divisor.tensor.data.length === 1 ? signedOf(divisor.tensor.data[0]!) : 0n
-    if (step <= 0n) {
-      throw sottoError('ERR_ARGUMENT_VALUE', 'mod: of a secret, by one public number above zero', { op: 'mod' })
-    }
-    return this.composed(
-      () => {
-        const times = (x: T, factor: bigint): T => {
-          const whole = { tensor: { shape: [], data: BigUint64Array.of(factor) }, encoding: INTEGER }
-          return x.run('mul', [whole], { encodings: [encoding] })[0] as T
-        }
-        // The quotient may be one off either way; then so is the rest, by one divisor.
-        const [quotient] = this.run('clone', [], { divisor: step, encodings: [INTEGER] })
-        const near = this.sub(times(quotient!, step))
-        const above = near.add(times(near.negativeAnd([])[0] as T, step))
-        const isBelow = above.sub(other).negativeAnd([])[0] as T
-        return above.sub(times(isBelow.logicalNot(), step))
-      },
-      [this],
-      () => [],
-      (g) => [g],
-    )
+    return division.mod(this.#self, other)
   }
   /** this to a whole power from 0. */
   pow(exponent: number): T {
@@ -990,39 +859,6 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
   }
 }
 
-// What the rules of gradients need.
-
-/** A product inside a rule, with a secret or a public factor. */
-const productOf = <T extends AnyEncoded>(
-  a: T,
-  op: RingOp,
-  b: T | PublicOperand,
-  attrs: readonly unknown[],
-  swapped = false,
-): T => a.productWith(op, b, attrs, swapped)
-
-/** The sum of a gradient over what broadcasting repeated, in the shape that was broadcast. */
-export function summedTo<T extends AnyEncoded>(g: T, shape: Shape): T {
-  const more = g.rank - shape.length
-  const axes = g.shape.flatMap((d: number, i: number) => (i < more || shape[i - more] !== d ? [i] : []))
-  const summed = axes.length === 0 ? g : g.sum(axes)
-  return sameShape(summed.shape, shape) ? summed : summed.reshape(shape)
-}
-
-/** The gradient of a sum over axes: repeated along them. */
-function broadcastBack<T extends AnyEncoded>(g: T, axis: Axes | undefined, shape: Shape): T {
-  const axes = normalizeAxes('sum', axis, shape.length)
-  return g.reshape(shape.map((d, i) => (axes.includes(i) ? 1 : d))).broadcastTo(shape)
-}
-
-/** Zeros of a shape, in the place and encoding of a tensor. */
-function zerosLike<T extends AnyEncoded>(x: T, shape: Shape): T {
-  const zero = x.size === 0 ? x.sum() : x.flatten().slice([0], [1]).mul(0)
-  return zero.reshape([]).broadcastTo(shape)
-}
-
-const signedOf = (word: bigint): bigint => BigInt.asIntN(64, word)
-
 const isTensorLike = (value: unknown): value is tf.Tensor | tf.TensorLike => !(value instanceof EncodedTensor)
 
 /** Works on an operand in whatever shape it is wanted: a tensor of this kind, or a public one. */
@@ -1032,32 +868,12 @@ function shaped<T extends AnyEncoded>(
 ): T {
   if (!isTensorLike(operand)) {
     const encoded = operand as unknown as T
-    return action((shape) => encoded.reshape(shape) as T, encoded.shape)
+    return scope(() => action((shape) => encoded.reshape(shape) as T, encoded.shape))
   }
   let result: T | undefined
   tf.tidy(() => {
     const t = operand instanceof tf.Tensor ? operand : tf.tensor(operand)
-    result = action((shape) => tf.reshape(t, [...shape]), t.shape)
+    result = scope(() => action((shape) => tf.reshape(t, [...shape]), t.shape))
   })
   return result!
-}
-
-/** 1 / v of public values, as numbers. */
-function inverseOf(value: unknown): tf.TensorLike {
-  if (typeof value === 'number') return 1 / value
-  const known = value instanceof EncodedTensor ? value.publicValue : undefined
-  if (known !== undefined) {
-    const { tensor, encoding } = known
-    const scale = scaleOf(encoding)
-    return nested(
-      [...tensor.data].map((x) => scale / Number(BigInt.asIntN(64, x))),
-      tensor.shape,
-    )
-  }
-  return tf.tidy(() => tf.div(1, value as tf.TensorLike).arraySync())
-}
-
-/** A list of numbers as nested arrays, which keep the digits of doubles. */
-function nested(values: readonly number[], shape: Shape): tf.TensorLike {
-  return tf.tidy(() => tf.tensor(values as number[], [...shape]).arraySync())
 }

@@ -22,8 +22,9 @@
  */
 import { sottoError } from '../errors.ts'
 import { normalizeAxis, type Shape } from '../tensor/shape.ts'
-import { type AnyEncoded as Any, type PublicOperand, summedTo } from './encoded-tensor.ts'
+import type { AnyEncoded as Any, PublicOperand } from './encoded-tensor.ts'
 import { commonEncoding, type Encoding, INTEGER, isFixed, showEncoding, TRUTH } from './encoding.ts'
+import { summedTo } from './gradients.ts'
 import type { RingOp } from './ring-ops.ts'
 
 /** Most of what the working precision leaves room for: results of scale 2^24 have four bits below them. */

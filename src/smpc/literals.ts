@@ -24,11 +24,13 @@ function valuesOf(op: string, value: tf.Tensor | tf.TensorLike): { shape: number
   }
 }
 
-/** Whole numbers that float32 holds exactly stand for themselves. */
-const LARGEST_WHOLE = 2 ** 24
+/** Above this, every float32 is whole, and few of the whole numbers are float32s. */
+const LARGEST_FLOAT = 2 ** 24
+/** Whether numbers stand for themselves. */
 const whole = (values: ArrayLike<number>): boolean => {
+  const largest = values instanceof Float32Array ? LARGEST_FLOAT : Number.MAX_SAFE_INTEGER
   for (let i = 0; i < values.length; i++) {
-    if (!Number.isInteger(values[i]) || Math.abs(values[i]!) > LARGEST_WHOLE) return false
+    if (!Number.isInteger(values[i]) || Math.abs(values[i]!) > largest) return false
   }
   return true
 }

@@ -1105,13 +1105,15 @@ describe('integers', () => {
 
   it('of 32 bits meet public ones', async () => {
     await scope(async () => {
-      const [large, values] = [2 ** 30, [3, 2 ** 30, -(2 ** 30)]]
+      const [large, values] = [2 ** 30, [3, 2 ** 30 - 1, -(2 ** 30)]]
       const x = made(three, values, {}, 'int32') as SharedTensor
       const t = tf.scalar(large, 'int32')
-      expect(await numbersOf(three, x.add(t))).toEqual(values.map((value) => (value + large) | 0))
-      expect(await numbersOf(three, x.sub(large))).toEqual(values.map((value) => (value - large) | 0))
-      expect(await numbersOf(three, x.less(large))).toEqual([1, 0, 1])
-      expect(await numbersOf(three, x.equal(t))).toEqual([0, 1, 0])
+      expect(await numbersOf(three, x.add(t))).toEqual(values.map((value) => value + large))
+      expect(await numbersOf(three, x.sub(large))).toEqual(values.map((value) => value - large))
+      expect(await numbersOf(three, x.less(large - 1))).toEqual([1, 0, 1])
+      expect(await numbersOf(three, x.add(1).equal(t))).toEqual([0, 1, 0])
+      // What does not fit into 32 bits is refused, not wrapped around.
+      expect(await codeOf(() => numbersOf(three, x.add(large).add(large)))).toBe('ERR_ARGUMENT_VALUE')
       t.dispose()
     })
   })

@@ -50,8 +50,8 @@ export class Bounds {
   }
 
   /**
-   * A division goes toward zero in clear, and is off by less than a unit; of shares it gives the floor or one more, and
-   * one less too, unless the divisor is a power of two.
+   * A division in clear goes toward zero, and is off by less than a unit. Of shares it gives the floor or one more by a
+   * power of two; by others from one less than the floor to two more, which is off by less than two.
    */
   #division(divisor: number): number {
     return this.isSecret && !Number.isInteger(Math.log2(divisor)) ? 2 : 1
@@ -154,7 +154,7 @@ export interface Operation {
   readonly calls: fc.Arbitrary<Call>
   /** Of the same operands, in tfjs. */
   readonly plain: OpSample['tfjs']
-  /** What the plain result says: of each result alike. */
+  /** How large the result is, and how far from the plain one; of several results, each. */
   readonly error: (b: Bounds, c: Case) => Quantity
   /** Calls away from every kink and pole; null for what has no gradient. */
   readonly smooth: fc.Arbitrary<Call> | null
@@ -327,14 +327,14 @@ const powers = (calls: fc.Arbitrary<Call>): fc.Arbitrary<Call> =>
     .tuple(calls, fc.constantFrom(0, 1, 2, 3, 4, 5))
     .map(([{ operands }, exponent]) => ({ operands: operands.slice(0, 1), args: [exponent] }))
 
-/** A number from below the reach of the operand, and no integer where it is one. */
+/** Of a secret, remainders are by public numbers: of integers, by integers. */
 const remainders = (calls: fc.Arbitrary<Call>): fc.Arbitrary<Call> =>
   fc.tuple(calls, fc.constantFrom(1, 3, 0.75, 2.5)).map(([{ operands }, divisor]) => {
     const [x] = operands
     return { operands: [x!, isFloat(x!) ? divisor : Math.ceil(divisor)], args: [] }
   })
 
-/** a / b: by a public whole number a division; by public fractions a product with inverses; by a secret 1.5 units more. */
+/** a / b: by a public whole number a division; by public fractions a product with inverses; by a secret 1.5 units. */
 function quotient(b: Bounds, x: Quantity, y: Quantity): Quantity {
   if (!y.isFixed) return b.over(x, y.size)
   const low = b.low(y)
@@ -477,6 +477,8 @@ export const internal = [
   'recorded',
   'composed',
   'productWith',
+  'raised',
+  'factor',
   'dividedBy',
   'moved',
   'negativeAnd',
@@ -529,12 +531,13 @@ export const operations = {
     takes: divides,
     others: ['any'],
     gradient: (b, g, { operands: [x, y], shapes, result }) => {
-      const part = quotient(b, g, y!)
-      const parts = [part, b.products(part, quotient(b, x!, y!))]
-      return parts.map((each, i) => b.sum(each, Math.max(1, per(result, shapes[i]!))))
+      const q = quotient(b, x!, y!)
+      // Of y it is −g · q / y, in either order.
+      const ofY = b.either(b.products(quotient(b, g, y!), q), quotient(b, b.products(g, q), y!))
+      return [quotient(b, g, y!), ofY].map((each, i) => b.sum(each, Math.max(1, per(result, shapes[i]!))))
     },
   }),
-  /** Exact, with a divisor that is: the quotient is made whole, and what is left corrected. */
+  /** Of multiples of 1/4 by a multiple of 1/4, which both encodings hold: nothing is rounded. */
   mod: row({
     calls: remainders(samples.mod.calls),
     plain: ([x, y]) => tf.mod(x!, y!),

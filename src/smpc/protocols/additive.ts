@@ -68,7 +68,7 @@ async function square(context: PartyContext, x: RingTensor): Promise<RingTensor>
 }
 
 /**
- * ⌊x / divisor⌋ or one more (one less too, unless the divisor is a power of two), for −2^62 ≤ x < 2^62: opens
+ * x / divisor for −2^62 ≤ x < 2^62, its floor or one more, or within 1.5 units unless the divisor is a power of two: opens
  * c = x + 2^62 + r; see `RingKernels.truncate` (ePrint 2020/338 §5.1). One round, 8 bytes an element. The error of a power
  * of two is 1 with the probability of the part cut off, so that the mean is right.
  */
