@@ -187,6 +187,18 @@ export function expand(of: Correlation, stream: PrgStream, correction: Uint8Arra
   ]
 }
 
+/** Elements of the largest array that a correlation is made of; of bits, as many as values. */
+export function elementsOf(of: Correlation): number {
+  switch (of.kind) {
+    case 'product':
+      return Math.max(...[...of.shapes, productShape(of)].map(sizeOf))
+    case 'bit':
+      return of.size * of.planes * Math.max(1, of.factors)
+    default:
+      return of.size
+  }
+}
+
 const isCount = (x: unknown): x is number => Number.isSafeInteger(x) && (x as number) >= 0
 const isShape = (x: unknown): x is Shape => Array.isArray(x) && x.length <= 6 && x.every(isCount)
 

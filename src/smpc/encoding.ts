@@ -44,6 +44,15 @@ export function fixedEncoding(entry: string, options: PrecisionOptions = {}): En
   return { dtype: 'float32', base, precisionFractional }
 }
 
+/** Whether something that came from a caller is an encoding. */
+export function isEncoding(x: unknown): x is Encoding {
+  if (typeof x !== 'object' || x === null || Object.keys(x).length !== 3) return false
+  const { dtype, base, precisionFractional } = x as Partial<Encoding>
+  if (!Number.isInteger(base) || !Number.isInteger(precisionFractional) || base! < 2) return false
+  if (dtype === 'float32') return precisionFractional! >= 1 && base! ** precisionFractional! <= LARGEST_SCALE
+  return (dtype === 'int32' || dtype === 'bool') && base === 2 && precisionFractional === 0
+}
+
 export const scaleOf = ({ base, precisionFractional }: Encoding): number => base ** precisionFractional
 export const isFixed = ({ dtype }: Encoding): boolean => dtype === 'float32'
 

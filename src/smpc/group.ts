@@ -16,9 +16,6 @@ export interface GroupOptions {
   protocol?: string
 }
 
-/** Codes of failures after which a group's secrets are gone. */
-const fatal = new Set(['ERR_PARTY_LOST', 'ERR_OUT_OF_STEP', 'ERR_USED_TWICE', 'ERR_TIMEOUT', 'ERR_SESSION_CLOSED'])
-
 function workerOf(entry: string, location: unknown): Worker {
   checkLocation(entry, location)
   if (location instanceof Worker) return location
@@ -78,6 +75,12 @@ export class Group {
         provider: provider?.id ?? null,
       })
     })
+    // What ends a group has its id for an origin, at every member.
+    for (const member of members) {
+      member.onFailure((origin) => {
+        if (origin.endsWith(`:${this.id}`)) this.#isOver = true
+      })
+    }
     if (provider !== null) tellSecret(provider, 'secretProvide', { group: this.id, parties: names })
   }
 
@@ -210,12 +213,7 @@ export class Group {
     name: N,
     body: SecretMessages[N]['request'],
   ): Promise<SecretMessages[N]['response'][]> {
-    try {
-      return await Promise.all(this.parties.map((party) => askSecret(party, name, body)))
-    } catch (error) {
-      if (fatal.has(String((error as { code?: unknown }).code))) this.#isOver = true
-      throw error
-    }
+    return Promise.all(this.parties.map((party) => askSecret(party, name, body)))
   }
 
   free(ids: readonly ObjectId[]): void {

@@ -1,5 +1,5 @@
 /** Which groups a worker has a part in, and what came for groups that it has not been told of yet. */
-import { sottoError } from '../errors.ts'
+import { isSottoError, sottoError } from '../errors.ts'
 import { linkTo } from '../worker/handlers/transfer.ts'
 import type { HostSession, WorkerHost } from '../worker/host.ts'
 import type { Session } from '../worker/session.ts'
@@ -22,6 +22,9 @@ interface Early {
   readonly at: number
 }
 
+/** Groups that one session may have at a time. */
+const MOST_GROUPS = 1024
+
 /** Groups that are over, remembered so that what still comes for them is dropped and not kept. */
 const REMEMBERED = 1024
 
@@ -36,12 +39,17 @@ class Members {
     this.#host = host
   }
 
-  /** @throws StateError `ERR_ID_TAKEN` when the group is known already */
-  add(member: Member): void {
-    const { group, session } = member
+  /**
+   * Takes a part in a group, which is made only then: a member says something to the others at once.
+   *
+   * @throws StateError `ERR_ID_TAKEN` when the group is known already; SessionError `ERR_LIMIT` when a session has too many
+   */
+  add(session: HostSession, group: string, make: () => Member): void {
     if (this.#members.has(group) || this.#over.has(group)) {
       throw sottoError('ERR_ID_TAKEN', 'this worker has a part in a group of that id, or had one')
     }
+    this.#checkRoom(session)
+    const member = make()
     this.#members.set(group, member)
     session.onEnd(() => {
       member.end(
@@ -54,7 +62,20 @@ class Members {
     const early = this.#early.get(group) ?? []
     this.#early.delete(group)
     this.#earlyCount -= early.length
-    for (const { from, parts } of early) this.#give(member, from, parts)
+    for (const { from, parts } of early) {
+      try {
+        this.#give(member, from, parts)
+      } catch (error) {
+        // Whoever knew the id before its time has no part in the group: not the fault of who makes it.
+        if (!isSottoError(error)) throw error
+      }
+    }
+  }
+
+  #checkRoom(session: HostSession): void {
+    let count = 0
+    for (const member of this.#members.values()) if (member.session === session && !member.isOver) count++
+    if (count >= MOST_GROUPS) throw sottoError('ERR_LIMIT', `${MOST_GROUPS} groups go on in this session; no more fit`)
   }
 
   find(group: string): Member | undefined {

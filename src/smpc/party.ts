@@ -8,21 +8,22 @@ import type { Shape } from '../tensor/shape.ts'
 import { checkRoom } from '../worker/handlers/compute.ts'
 import { linkTo } from '../worker/handlers/transfer.ts'
 import type { HostSession } from '../worker/host.ts'
-import { type Access, combine, derivedFrom, PUBLIC, totalOf } from '../worker/permissions.ts'
+import { combine, derivedFrom, PUBLIC, totalOf } from '../worker/permissions.ts'
 import type { ErrorWire } from '../worker/protocol.ts'
 import { Poison } from '../worker/store.ts'
 import { Awaited, entryOf } from './awaited.ts'
 import { type Correlation, correctionBytes, expand } from './correlations.ts'
 import { Exchange } from './exchange.ts'
+import { publicOperand } from './handlers/operands.ts'
 import { type Member, sendParts } from './members.ts'
 import type { Part, PartyStats, RingCommand } from './messages.ts'
 import { Prg, type PrgStream, randomSeed } from './prg.ts'
 import type { Contribution, PartyContext, PartyOperand, Protocol } from './protocols/protocol.ts'
 import { ring } from './ring/choose.ts'
 import type { Planes, Words } from './ring/kernels.ts'
-import { bytesOf, concatenated, type RingTensor, ringTensor, wordsOf } from './ring/tensor.ts'
+import { bytesOf, concatenated, type RingTensor, wordsOf } from './ring/tensor.ts'
 import { type RingOp, ringRow } from './ring-ops.ts'
-import { StoredShare } from './stored-share.ts'
+import { type About, StoredShare } from './stored-share.ts'
 import { UsedIndices } from './used-indices.ts'
 
 /** Draws words that add up to zero over all parties, and are uniform to any but all of them. */
@@ -104,6 +105,7 @@ export class Party implements Member {
         return this.#exchange.take(from, part)
       case 'seed':
         if (!this.#common.has(from) || this.options.parties.indexOf(from) > this.options.index) break
+        if (this.#common.get(from)!.isThere) return this.end(sottoError('ERR_USED_TWICE', `${from} sent a second seed`))
         return this.#common.get(from)!.resolve(new Prg(part.data))
       case 'dealt':
         if (from !== this.options.provider || !this.isLast) break
@@ -140,8 +142,8 @@ export class Party implements Member {
 
   // Shares.
 
-  store(out: ObjectId, shape: Shape, value: RingTensor | Promise<RingTensor>, access: Access): StoredShare {
-    const share = new StoredShare(this, shape, value, access)
+  store(out: ObjectId, shape: Shape, value: RingTensor | Promise<RingTensor>, about: About): StoredShare {
+    const share = new StoredShare(this, shape, value, about)
     this.session.host.store.add(out, share)
     if (value instanceof Promise) {
       this.session.goesOn(value)
@@ -185,7 +187,7 @@ export class Party implements Member {
     const attrs = command.attrs.map((attr) => attr ?? undefined)
     const shares: StoredShare[] = []
     const operands = command.operands.map((operand) => {
-      if (typeof operand !== 'string') return { known: ringTensor(operand.shape, wordsOf(operand.data)) }
+      if (typeof operand !== 'string') return { known: publicOperand(this.session, operand) }
       const share = this.share(operand)
       shares.push(share)
       return share
@@ -215,7 +217,10 @@ export class Party implements Member {
     }
     const context = this.#context(seq, op, index, correlations, zeros)
     const rights = shares.map((share) => share.access)
-    const access = op === 'total' ? totalOf(rights) : derivedFrom(rights.reduce(combine))
+    const about: About = {
+      access: op === 'total' ? totalOf(rights) : derivedFrom(rights.reduce(combine)),
+      failure: shares.find((share) => share.failure !== null)?.failure ?? null,
+    }
     const ready = (): readonly PartyOperand[] =>
       operands.map((operand) => (operand instanceof StoredShare ? { share: operand.value as RingTensor } : operand))
     const work = (): readonly RingTensor[] | Promise<readonly RingTensor[]> =>
@@ -234,14 +239,14 @@ export class Party implements Member {
           out[i]!,
           shape,
           finished.then((list) => list[i]!),
-          access,
+          about,
         ),
       )
       return
     }
     this.#exchange.done(seq)
     results.forEach((value, i) => {
-      this.store(out[i]!, shapes[i]!, value, access).rounds = before()
+      this.store(out[i]!, shapes[i]!, value, about).rounds = before()
     })
   }
 
@@ -361,8 +366,7 @@ export class Party implements Member {
   }
 
   /** A share that nothing but the sum of all says anything about, as bytes; and the rounds it took. */
-  async outward(zeros: Zeros, id: ObjectId): Promise<{ data: Uint8Array; rounds: number }> {
-    const share = this.share(id)
+  async outward(zeros: Zeros, share: StoredShare): Promise<{ data: Uint8Array; rounds: number }> {
     const value = await share.value
     const data = ring().add(value.data, await zeros(value.data.length))
     return { data: bytesOf(data), rounds: share.rounds }

@@ -153,6 +153,7 @@ export class Provider implements Member {
     if (this.#failure) return
     const error: ErrorWire = reason instanceof Poison ? reason.error : this.session.wireOf(reason, this.group)
     this.#failure = new Poison({ error, access: [] })
+    this.session.hear(error)
     for (const queue of [this.#now, this.#ahead]) queue.orders = []
     this.#sent.clear()
     if (!tell) return

@@ -233,7 +233,8 @@ export class SharedTensor extends EncodedTensor<SharedTensor> {
    * @throws PermissionError when it came from private values, and this session's identity may not see their results
    */
   async get(): Promise<FixedPrecisionTensor> {
-    const body = { group: this.group.id, seq: this.group.nextSeq(), id: this.#use('get'), encoding: this.encoding }
+    const id = this.#use('get')
+    const body = { group: this.group.id, seq: this.group.nextSeq(), id, encoding: this.encoding }
     const answers = await this.group.ask('secretGet', body)
     const words = answers.map(({ data }) => wordsOf(data)).reduce((a, b) => ring().add(a, b))
     return new FixedPrecisionTensor(ringTensor(this.shape, words), this.encoding)
@@ -256,13 +257,13 @@ export class SharedTensor extends EncodedTensor<SharedTensor> {
     const labels = labelsOf(options)
     const { group, encoding, shape } = this
     const id = this.#use('revealTo')
-    const seq = group.nextSeq()
     const out = newId()
     const from = group.parties.map((party) => {
       const isHere = party === worker
       if (!isHere) party.reach(worker)
       return { name: isHere ? party.id : worker.reach(party), key: newId() }
     })
+    const seq = group.nextSeq()
     group.tell('secretOpen', (index) => ({ group: group.id, seq, id, to: worker.id, key: from[index]!.key, encoding }))
     tellSecret(worker, 'secretReceive', { from, out, shape, encoding, labels })
     const spec = { shape, dtype: encoding.dtype }

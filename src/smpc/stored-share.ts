@@ -2,12 +2,21 @@
 import { sottoError } from '../errors.ts'
 import { type Shape, sizeOf } from '../tensor/shape.ts'
 import type { Access } from '../worker/permissions.ts'
+import type { ErrorWire } from '../worker/protocol.ts'
 import type { StoredOther } from '../worker/store.ts'
 import type { ShareWire } from './messages.ts'
 import type { Party } from './party.ts'
 import { Prg, randomSeed } from './prg.ts'
 import { ring } from './ring/choose.ts'
 import { bytesOf, type RingTensor, ringTensor, wordsOf } from './ring/tensor.ts'
+
+/** What goes along with a secret. */
+export interface About {
+  /** Who may see it opened. */
+  readonly access: Access
+  /** What failed while it was made of private values; told to those who may see it, to others it is a secret. */
+  readonly failure?: ErrorWire | null
+}
 
 /** A share of a secret. Its words may still be under way. */
 export class StoredShare implements StoredOther {
@@ -16,16 +25,18 @@ export class StoredShare implements StoredOther {
   readonly party: Party
   readonly shape: Shape
   readonly access: Access
+  readonly failure: ErrorWire | null
   readonly owner: string
   readonly session: object
   /** Openings that had to follow one another until this share was there; counted, not worked out. */
   rounds = 0
   value: RingTensor | Promise<RingTensor>
 
-  constructor(party: Party, shape: Shape, value: RingTensor | Promise<RingTensor>, access: Access) {
+  constructor(party: Party, shape: Shape, value: RingTensor | Promise<RingTensor>, { access, failure = null }: About) {
     this.party = party
     this.shape = shape
     this.access = access
+    this.failure = failure
     this.owner = party.session.name
     this.session = party.session
     this.value = value

@@ -234,7 +234,9 @@ export function checkFrame(value: unknown): Frame {
       (kind === 2 && value.length === 3) ||
       (kind === 3 && value.length === 3 && isError(value[2])) ||
       (kind === 4 && value.length === 2)
-    if (right && Number.isSafeInteger(seq) && seq >= 1) return value as unknown as Frame
+    // A failure of no request: of something that goes on.
+    const first = kind === 3 ? 0 : 1
+    if (right && Number.isSafeInteger(seq) && seq >= first) return value as unknown as Frame
   }
   throw sottoError('ERR_PROTOCOL', 'a frame must be [kind, seq, …]; see PROTOCOL.md')
 }

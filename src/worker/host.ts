@@ -261,8 +261,9 @@ export class HostSession {
     return this.#wire(thrown, of)
   }
 
-  /** Notes a failure that no command's answer tells of, for the next flush. */
+  /** A failure that no command's answer tells of: says so at once, and to the next flush. */
   hear(error: ErrorWire): void {
+    if (!this.#ended) this.#transport.send([FrameKind.failure, 0, error])
     if (this.#unheard.some(({ error: { origin } }) => origin === error.origin)) return
     this.#unheard.push({ error, isEffect: false })
     if (this.#unheard.length > UNHEARD) this.#unheard.shift()

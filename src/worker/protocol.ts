@@ -71,7 +71,11 @@ export type Deposit =
       readonly shape: Shape
       readonly data?: Uint8Array
       readonly seed?: Uint8Array
+      /** Of a private value: the other workers that may hold shares or deal, as its owner's worker knows them. */
+      readonly members?: readonly { readonly name: string; readonly address: string }[]
       readonly access: readonly Policy[]
+      /** What failed while it was made of private values. */
+      readonly failure?: ErrorWire
     }
   | { readonly kind: 'failed'; readonly error: ErrorWire; readonly access: readonly Policy[] }
   /** A gradient that the pass did not bring about. */
@@ -109,7 +113,7 @@ export const FrameKind = { request: 1, reply: 2, failure: 3, ack: 4 } as const
 export type RequestFrame = readonly [kind: 1, seq: number, name: string, body: unknown]
 /** The answer to a request. */
 export type ReplyFrame = readonly [kind: 2, seq: number, body: unknown]
-/** The failure of a request, whether it wanted an answer or not. */
+/** The failure of a request, whether it wanted an answer or not; of number 0, of something that goes on by itself. */
 export type FailureFrame = readonly [kind: 3, seq: number, error: ErrorWire]
 /** Every request up to this one was carried out or has failed. */
 export type AckFrame = readonly [kind: 4, seq: number]

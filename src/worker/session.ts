@@ -99,6 +99,7 @@ export class Session {
   #lastWaiting = 0
   #settledUpTo = 0
   #closed: Error | null = null
+  readonly #failureListeners: ((origin: string) => void)[] = []
 
   constructor(transport: Transport, options: SessionOptions) {
     this.#transport = transport
@@ -155,6 +156,11 @@ export class Session {
     this.#transport.close(reason)
   }
 
+  /** Calls back with the origin of every failure that the worker tells of. */
+  onFailure(listener: (origin: string) => void): void {
+    this.#failureListeners.push(listener)
+  }
+
   /** Calls back when the session ends, at once if it has. */
   onClose(listener: (reason: Error | undefined) => void): void {
     this.#transport.onClose(listener)
@@ -177,6 +183,7 @@ export class Session {
       const pending = this.#pending.get(seq)
       const site = pending?.site ?? this.#sites.get(seq) ?? this.#siteNow(seq)
       const error = this.#errorOf(frame[2], site, seq)
+      for (const listener of this.#failureListeners) listener(frame[2].origin)
       this.#pending.delete(seq)
       this.#sites.delete(seq)
       pending?.reject(error)

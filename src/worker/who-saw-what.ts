@@ -58,15 +58,16 @@ function once(entries: readonly LedgerEntry[]): LedgerEntry[] {
   const opened = new Map<string, LedgerEntry>()
   for (const entry of entries) {
     if (entry.event !== 'opened') continue
-    const key = keyOf(entry)
+    const key = `${keyOf(entry)} ${entry.why}`
     const before = opened.get(key)
     if (before === undefined || before.count < entry.count) opened.set(key, entry)
   }
+  for (const entry of opened.values()) told.set(keyOf(entry), (told.get(keyOf(entry)) ?? 0) + entry.count)
   for (const entry of entries) {
     if (entry.event === 'left') told.set(keyOf(entry), (told.get(keyOf(entry)) ?? 0) + entry.count)
   }
   return entries.flatMap((entry) => {
-    if (entry.event === 'opened') return opened.get(keyOf(entry)) === entry ? [entry] : []
+    if (entry.event === 'opened') return opened.get(`${keyOf(entry)} ${entry.why}`) === entry ? [entry] : []
     if (entry.event !== 'came') return [entry]
     const key = keyOf(entry)
     const known = Math.min(entry.count, told.get(key) ?? 0)

@@ -39,6 +39,11 @@ export abstract class Worker implements Location {
     return this.#session.isClosed
   }
 
+  /** @internal Calls back with the origin of every failure that the worker tells of. */
+  onFailure(listener: (origin: string) => void): void {
+    this.#session.onFailure(listener)
+  }
+
   tell<V extends Tell>(verb: V, body: Verbs[V]['request']): void {
     this.#session.tell(verb, body as never)
   }

@@ -1,0 +1,220 @@
+/** Messages that make, compute on, and open secrets. */
+import { sottoError } from '../../errors.ts'
+import { tf } from '../../tensor/engine.ts'
+import { type Shape, showShape } from '../../tensor/shape.ts'
+import { Tracked } from '../../tensor/tape.ts'
+import { checkNew, checkRoom, storeTensor } from '../../worker/handlers/compute.ts'
+import { recordCame, recordOpened, recordShared, refuse } from '../../worker/handlers/disclosure.ts'
+import { deliver, failedDeposit, failureIn } from '../../worker/handlers/transfer.ts'
+import type { HostSession } from '../../worker/host.ts'
+import {
+  type Access,
+  accessFrom,
+  accessOf,
+  combine,
+  maySee,
+  mayShare,
+  PUBLIC,
+  plainAccess,
+  refusedToShare,
+} from '../../worker/permissions.ts'
+import type { Deposit } from '../../worker/protocol.ts'
+import { Poison } from '../../worker/store.ts'
+import { FixedPrecisionTensor } from '../fixed-precision.ts'
+import type { SecretHandlers } from '../handlers.ts'
+import { membersOf } from '../members.ts'
+import { Party } from '../party.ts'
+import { randomSeed } from '../prg.ts'
+import { ring } from '../ring/choose.ts'
+import { ringTensor } from '../ring/tensor.ts'
+import { sourceOf, specFor } from '../stored-fixed.ts'
+import { shareFrom, sharesOf } from '../stored-share.ts'
+import { partyOf, together } from './groups.ts'
+
+type ShareDeposit = Extract<Deposit, { kind: 'share' }>
+
+export const secretHandlers: SecretHandlers<
+  | 'secretPut'
+  | 'secretRandom'
+  | 'secretShare'
+  | 'secretTake'
+  | 'secretRun'
+  | 'secretGet'
+  | 'secretOpen'
+  | 'secretReceive'
+> = {
+  secretPut(session, { group, out, share, privacy }) {
+    const party = partyOf(session, group)
+    together(party, () => {
+      checkNewShare(session, 'share', out, share.shape)
+      party.store(out, share.shape, shareFrom(share), { access: accessOf(privacy, session.name) })
+    })
+  },
+
+  secretRandom(session, { group, out, shape }) {
+    const party = partyOf(session, group)
+    together(party, () => {
+      checkNewShare(session, 'sharedRandom', out, shape)
+      party.store(out, shape, shareFrom({ shape, seed: randomSeed() }), { access: PUBLIC })
+    })
+  },
+
+  secretShare(session, { group, id, encoding, to, provider }) {
+    const names = to.map(({ name }) => name)
+    checkClaims(session, group, names, provider)
+    const others = [...names, ...(provider === null ? [] : [provider])].filter((name) => name !== session.host.id)
+    let failed: Error | null = null
+    try {
+      const source = sourceOf(session, 'share', id, encoding)
+      const { access, tags } = source
+      const spec = specFor(encoding, source.shape)
+      if (!mayShare(access, others, (owner, name) => session.isKnown(owner, name))) {
+        refuse(session, 'share', spec, { to: names.join(' + '), access, tags }, refusedToShare(others, access))
+      }
+      const { value, failure, failed: now } = source.encode()
+      failed = now
+      recordShared(session, spec, { parties: names, provider, tags })
+      const shares = sharesOf(value, to.length)
+      // Whoever gets a share can tell whether its group is the one that was meant.
+      const members = access.length === 0 ? [] : others.map((name) => ({ name, address: session.peers.get(name)! }))
+      to.forEach(({ name, key }, i) => {
+        const deposit = { kind: 'share', ...shares[i]!, members, access: plainAccess(access) } as const
+        hand(session, name, key, failure === null ? deposit : { ...deposit, failure })
+      })
+    } catch (thrown) {
+      for (const { name, key } of to) hand(session, name, key, failedDeposit(session, thrown))
+      throw thrown
+    }
+    if (failed !== null) throw failed
+  },
+
+  async secretTake(session, { group, from, key, out, shape }) {
+    const party = partyOf(session, group)
+    party.check()
+    const deposit = await session.host.mailbox.take(key, from, session)
+    if (deposit.kind === 'failed') throw failureIn(deposit)
+    together(party, () => {
+      if (deposit.kind !== 'share' || showShape(deposit.shape) !== showShape(shape)) {
+        throw sottoError('ERR_OUT_OF_STEP', `${from} sent no share of shape ${showShape(shape)}`)
+      }
+      const access = accessFrom(deposit.access)
+      checkGroup(session, party, from, deposit, access)
+      checkNewShare(session, 'share', out, shape)
+      party.store(out, shape, shareFrom(deposit), { access, failure: deposit.failure ?? null })
+    })
+  },
+
+  secretRun(session, body) {
+    const party = partyOf(session, body.group)
+    together(party, () => {
+      try {
+        checkNew(session, body.out)
+        party.run(body)
+      } catch (error) {
+        // What failed before it began: the randomness that was dealt for it is of no use.
+        party.drop(body)
+        throw error
+      }
+    })
+  },
+
+  async secretGet(session, { group, seq, id, encoding }) {
+    const party = partyOf(session, group)
+    const [stored, zeros] = together(party, () => {
+      const drawn = party.beginAlone(seq)
+      return [party.share(id), drawn] as const
+    })
+    const { access, failure } = stored
+    const spec = specFor(encoding, stored.shape)
+    if (!maySee(access, session.name)) refuse(session, 'reveal', spec, { access })
+    if (failure !== null) throw new Poison({ error: failure, access })
+    const answer = await party.outward(zeros, stored)
+    recordOpened(session, spec, { parties: party.options.parties, access })
+    return answer
+  },
+
+  async secretOpen(session, { group, seq, id, to, key, encoding }) {
+    const party = partyOf(session, group)
+    try {
+      const [stored, zeros] = together(party, () => {
+        const drawn = party.beginAlone(seq)
+        return [party.share(id), drawn] as const
+      })
+      const { access, shape, failure } = stored
+      const spec = specFor(encoding, shape)
+      if (!session.mayMoveTo(access, to)) refuse(session, 'reveal', spec, { to, access })
+      const { data } = await party.outward(zeros, stored)
+      recordOpened(session, spec, { parties: party.options.parties, to, access })
+      const deposit = { kind: 'share', shape, data, members: [], access: plainAccess(access) } as const
+      hand(session, to, key, failure === null ? deposit : { ...deposit, failure })
+    } catch (thrown) {
+      hand(session, to, key, failedDeposit(session, thrown))
+      throw thrown
+    }
+  },
+
+  async secretReceive(session, { from, out, shape, encoding, labels }) {
+    const { mailbox } = session.host
+    const deposits = await Promise.all(from.map(async ({ name, key }) => mailbox.take(key, name, session)))
+    const failed = deposits.find((deposit) => deposit.kind === 'failed')
+    if (failed?.kind === 'failed') throw failureIn(failed)
+    const opened = deposits.flatMap((deposit) => (deposit.kind === 'share' ? [deposit] : []))
+    if (opened.length !== from.length || opened.some((piece) => showShape(piece.shape) !== showShape(shape))) {
+      throw sottoError('ERR_OUT_OF_STEP', `shares of a secret of shape ${showShape(shape)} were expected`)
+    }
+    const spec = specFor(encoding, shape)
+    checkRoom(session, 'reveal', [spec])
+    checkNew(session, [out])
+    const words = opened.map((piece) => shareFrom(piece).data).reduce((a, b) => ring().add(a, b))
+    const access = opened.map((piece) => accessFrom(piece.access)).reduce(combine)
+    const failure = opened.find((piece) => piece.failure !== undefined)?.failure ?? null
+    const value = failure
+      ? tf.zeros([...shape], encoding.dtype)
+      : new FixedPrecisionTensor(ringTensor(shape, words), encoding).floatPrecision()
+    recordCame(session, 'reveal', spec, { from: from.map(({ name }) => name).join(' + '), how: 'opened' })
+    storeTensor(session, out, new Tracked(tf.keep(value)), { access, labels, failure })
+  },
+}
+
+function checkNewShare(session: HostSession, operation: string, out: string, shape: Shape): void {
+  checkRoom(session, operation, [{ shape, dtype: 'int32' }])
+  checkNew(session, [out])
+}
+
+/** Hands something over under a key: to a peer, or to this worker itself. */
+function hand(session: HostSession, to: string, key: string, content: Deposit): void {
+  if (to === session.host.id) session.host.mailbox.put(key, to, content)
+  else deliver(session, to, key, content)
+}
+
+/** Where this worker is a party itself, it knows who the others are, and need not take a caller's word for it. */
+function checkClaims(session: HostSession, id: string, names: readonly string[], provider: string | null): void {
+  if (new Set([...names, provider]).size !== names.length + 1) {
+    throw sottoError('ERR_PARTIES', 'share: each party, and the provider, is a worker of its own')
+  }
+  const member = membersOf(session.host).find(id)
+  if (!(member instanceof Party)) return
+  const { parties: known, provider: dealer } = member.options
+  if (dealer === provider && known.length === names.length && known.every((name, i) => name === names[i])) return
+  throw sottoError('ERR_PARTIES', 'share: the parties named are not those of the group')
+}
+
+/**
+ * A private value was shared among workers that its owner means. This party may have been told of others under their names:
+ * then it is no party to that secret.
+ */
+function checkGroup(
+  session: HostSession,
+  party: Party,
+  from: string,
+  { members = [] }: ShareDeposit,
+  access: Access,
+): void {
+  if (access.length === 0) return
+  const { parties, provider } = party.options
+  const others = [...parties, ...(provider === null ? [] : [provider])]
+  const meant = new Map(members.map(({ name, address }) => [name, address]))
+  const isMeant = (name: string): boolean =>
+    name === from || name === session.host.id || (meant.has(name) && meant.get(name) === session.peers.get(name))
+  if (!others.every(isMeant)) throw refusedToShare(others, access)
+}

@@ -1,0 +1,80 @@
+/** What every message of secret computation must look like. */
+import * as v from 'valibot'
+import { sizeOf } from '../tensor/shape.ts'
+import { fields } from '../worker/schema.ts'
+import { type Correlation, isCorrelation } from './correlations.ts'
+import { type Encoding, isEncoding } from './encoding.ts'
+import type { Part, RingWire, SecretMessage, SecretRequest, ShareWire } from './messages.ts'
+import { protocols } from './protocols/index.ts'
+
+const { id, out, outs, name, count, bytes, shape, privacy, labels, error } = fields
+const group = out
+const seed = v.pipe(bytes, v.length(32))
+const encoding = v.custom<Encoding>(isEncoding)
+const MOST_PARTIES = 256
+const parties = v.pipe(v.array(name), v.minLength(2), v.maxLength(MOST_PARTIES))
+/** Each of several workers, and the key under which it waits, or is waited for. */
+const keyed = v.pipe(v.array(v.strictObject({ name, key: out })), v.minLength(2), v.maxLength(MOST_PARTIES))
+
+function isRing(x: unknown): x is RingWire {
+  if (typeof x !== 'object' || x === null) return false
+  const { shape: dimensions, data } = x as Partial<RingWire>
+  return v.is(shape, dimensions) && data instanceof Uint8Array && data.byteLength === 8 * sizeOf(dimensions)
+}
+
+const share: v.GenericSchema<unknown, ShareWire> = v.strictObject({
+  shape,
+  data: v.optional(bytes),
+  seed: v.optional(seed),
+}) as never
+
+const MOST_OPERANDS = 65_536
+const command = {
+  op: v.pipe(v.string(), v.maxLength(64)),
+  operands: v.pipe(v.array(v.union([id, v.custom<RingWire>(isRing)])), v.minLength(1), v.maxLength(MOST_OPERANDS)),
+  attrs: v.pipe(v.array(v.unknown()), v.maxLength(16)),
+  divisor: v.nullable(v.pipe(count, v.minValue(1))),
+  out: outs,
+}
+
+const part: v.GenericSchema<unknown, Part> = v.variant('kind', [
+  v.strictObject({ kind: v.literal('opening'), seq: count, step: count, op: v.string(), data: bytes }),
+  v.strictObject({ kind: v.literal('dealt'), index: count, of: v.string(), data: bytes }),
+  v.strictObject({ kind: v.literal('seed'), data: seed }),
+  v.strictObject({ kind: v.literal('credit'), index: count, bytes: count }),
+  v.strictObject({ kind: v.literal('end'), error }),
+]) as never
+/** Openings that travel together. */
+const MOST_PARTS = 100_000
+
+export const secretSchemas: { readonly [N in SecretMessage]: v.GenericSchema<unknown, SecretRequest<N>> } = {
+  secretJoin: v.strictObject({
+    group,
+    protocol: v.picklist(Object.keys(protocols)),
+    parties,
+    index: count,
+    provider: v.nullable(name),
+  }),
+  secretProvide: v.strictObject({ group, parties }),
+  secretDeal: v.strictObject({
+    group,
+    index: count,
+    correlations: v.pipe(v.array(v.custom<Correlation>(isCorrelation)), v.maxLength(MOST_OPERANDS)),
+    ahead: v.boolean(),
+  }),
+  secretPut: v.strictObject({ group, out, share, privacy }) as never,
+  secretRandom: v.strictObject({ group, out, shape }),
+  secretShare: v.strictObject({ group, id, encoding, to: keyed, provider: v.nullable(name) }),
+  secretTake: v.strictObject({ group, from: name, key: out, out, shape }),
+  secretRun: v.strictObject({ ...command, group, seq: count, index: count, dealt: count }),
+  secretGet: v.strictObject({ group, seq: count, id: out, encoding }),
+  secretOpen: v.strictObject({ group, seq: count, id: out, to: name, key: out, encoding }),
+  secretReceive: v.strictObject({ from: keyed, out, shape, encoding, labels }),
+  secretStats: v.strictObject({ group }),
+  secretParts: v.strictObject({ group, parts: v.pipe(v.array(part), v.maxLength(MOST_PARTS)) }),
+
+  fixTensor: v.strictObject({ id, out, encoding }),
+  floatTensor: v.strictObject({ id: out, out }),
+  fixedRun: v.strictObject({ ...command, encodings: v.pipe(v.array(encoding), v.maxLength(MOST_OPERANDS)) }),
+  fixedGet: v.strictObject({ id: out, keep: v.boolean() }),
+}
