@@ -3,7 +3,8 @@ import { expect, it } from 'vitest'
 import { testBackend } from '../backend.ts'
 import { onEveryWorker } from './workers.ts'
 
-const STEPS = 200
+/** On the cpu backend, whose kernels are tfjs's own, enough for every step of the way. */
+const STEPS = testBackend === 'cpu' && !process.env['SOTTO_LONG'] ? 50 : 200
 /** The demo's widths where they are quick; narrower where the suite runs for the sake of the transport. */
 const layers = (seed: number, [first, second]: readonly [number, number]) => ({
   bottom: tf.sequential({

@@ -1,37 +1,16 @@
-import { readFileSync } from 'node:fs'
 import { codes, ops } from 'sotto'
 import { describe, expect, it } from 'vitest'
 import { decode, encode } from '../../src/worker/codec.ts'
 import { handlers } from '../../src/worker/handlers.ts'
 import { defaultLimits } from '../../src/worker/host.ts'
 import { messageRow } from '../../src/worker/messages.ts'
-import { type Frame, FrameKind, type MessageName, PROTOCOL_VERSION } from '../../src/worker/protocol.ts'
+import { FrameKind, type MessageName, PROTOCOL_VERSION } from '../../src/worker/protocol.ts'
 import { checkRequest } from '../../src/worker/schema.ts'
+import { described, fieldsOf, golden, hexOf, page, rowsOf, sectionOf } from '../protocol-page.ts'
+import { sampleBodies as secretBodies, sampleFrames as secretFrames } from '../smpc/sample-frames.ts'
 import { sampleBodies, sampleFrames } from './sample-frames.ts'
 
-const page = readFileSync(new URL('../../PROTOCOL.md', import.meta.url), 'utf8')
-const hexOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
-
-/** JSON as the page writes it: `{"bin": "…"}` is binary. */
-const parse = (json: string): Frame =>
-  JSON.parse(json, (_, value) =>
-    value !== null && typeof value === 'object' && Object.keys(value).join() === 'bin'
-      ? new Uint8Array(Buffer.from(value.bin, 'hex'))
-      : value,
-  )
-
-const golden = [...page.matchAll(/```frame\n(.*)\n([0-9a-f\n]+)```/g)].map(([, json, hex]) => ({
-  frame: parse(json!),
-  hex: hex!.replaceAll('\n', ''),
-}))
 const messages = Object.keys(handlers) as MessageName[]
-/** The part of the page about one message: up to the next heading. */
-const sectionOf = (message: string): string =>
-  page.split(/^##+ /m).find((part) => part.startsWith(`\`${message}\`\n`)) ?? ''
-const rowsOf = (heading: string): string[][] => {
-  const part = page.split(/^## /m).find((section) => section.startsWith(`${heading}\n`)) ?? ''
-  return [...part.matchAll(/^\| `([^`]+)` \| (.*) \|$/gm)].map(([, name, rest]) => [name!, rest!])
-}
 
 describe('PROTOCOL.md', () => {
   it.each(
@@ -42,20 +21,20 @@ describe('PROTOCOL.md', () => {
   })
 
   it('shows a frame of every kind and of every message, those that the code is typed by', () => {
+    // Those of secret computation are typed by a table of their own.
+    const frames = [...sampleFrames, ...secretFrames]
     expect(golden.map(({ frame }) => JSON.stringify(frame)).sort()).toEqual(
-      sampleFrames.map((frame) => JSON.stringify(frame)).sort(),
+      frames.map((frame) => JSON.stringify(frame)).sort(),
     )
     expect([...new Set(golden.map(({ frame }) => frame[0]))].sort()).toEqual(Object.values(FrameKind).sort())
     const shown = golden.flatMap(({ frame }) => (frame[0] === FrameKind.request ? frame[2] : []))
-    expect(shown.sort()).toEqual([...messages].sort())
+    expect(shown.filter((name) => !Object.hasOwn(secretBodies, name)).sort()).toEqual([...messages].sort())
   })
 
   it.each(messages)('describes %s, every field of it, and no other', (message) => {
-    const section = sectionOf(message)
-    expect(section).toMatch(/^(Told|Asked)[.,;]/m)
-    const described = [...section.matchAll(/^\| `(\w+)` \|/gm)].map(([, field]) => field)
+    expect(sectionOf(message)).toMatch(/^(Told|Asked)[.,;]/m)
     const common = 'pass' in sampleBodies[message] ? ['pass', 'end', 'retain'] : []
-    expect([...described, ...common].sort()).toEqual(Object.keys(sampleBodies[message]).sort())
+    expect([...fieldsOf(message), ...common].sort()).toEqual(Object.keys(sampleBodies[message]).sort())
   })
 
   it.each(messages)('shows a body of %s that the worker takes, and takes no other field', (message) => {
@@ -70,8 +49,7 @@ describe('PROTOCOL.md', () => {
   })
 
   it('has no section for a message that there is not', () => {
-    const named = [...page.matchAll(/^### `(\w+)`$/gm)].map(([, name]) => name)
-    expect(named.sort()).toEqual([...messages].sort())
+    expect([...described].sort()).toEqual([...messages, ...Object.keys(secretBodies)].sort())
   })
 
   it('lists every code of errors with its meaning', () => {
@@ -89,10 +67,15 @@ describe('PROTOCOL.md', () => {
   it('states the default limits and the version', () => {
     const numbers: Record<string, number> = { '2^28': 2 ** 28 }
     const stated = rowsOf('Limits').map(([name, rest]) => {
-      const value = rest!.split(' | ')[0]!
+      const value = rest.split(' | ')[0]!
       return [name, numbers[value] ?? Number(value.replaceAll(/[ ms]/g, ''))]
     })
     expect(Object.fromEntries(stated)).toEqual(defaultLimits)
     expect(page).toContain(`# The protocol, version ${PROTOCOL_VERSION}\n`)
+  })
+
+  it('keeps its tables unpadded: no cell is filled up with spaces', () => {
+    const lines = page.split('\n').filter((line) => line.startsWith('|'))
+    expect(lines.filter((line) => /(^\| {2}| {2}\|| \| {2,}|-{4,})/.test(line))).toEqual([])
   })
 })

@@ -14,7 +14,7 @@ import type { WorkerHost } from '../../src/worker/host.ts'
 import { type Frame, FrameKind } from '../../src/worker/protocol.ts'
 import { MemoryListener } from '../../src/worker/transport/memory.ts'
 import type { Transport } from '../../src/worker/transport/transport.ts'
-import { readyForTest } from '../backend.ts'
+import { readyForTest, testBackend } from '../backend.ts'
 import { hostForTest, RawSession } from './raw-session.ts'
 import { sampleBodies } from './sample-frames.ts'
 
@@ -170,13 +170,15 @@ describe('a hostile session', () => {
     for (const { host } of worlds) host.close()
   })
 
-  const FRAMES = process.env['SOTTO_LONG'] ? 1_000_000 : 100_000
+  // A hundred thousand in all: what is decoded and refused is the same on every backend.
+  const FRAMES = process.env['SOTTO_LONG'] ? 1_000_000 : testBackend === 'wasm' ? 80_000 : 20_000
   const CHUNKS = 20
   it(`of ${FRAMES} random and mutated frames changes nothing, learns nothing and breaks nothing`, () => {
     const worlds = [makeWorld(3), makeWorld(7)]
     const before = worlds.map(possessions)
     const tensors = tf.memory().numTensors
-    const random = new SeededRandom(41)
+    // Other frames on the other backend.
+    const random = new SeededRandom(testBackend === 'wasm' ? 41 : 42)
     const counts = { frames: 0, sessions: 0, closed: 0, values: 0, failures: 0, silent: 0, delivered: 0 }
     const codes = new Map<string, number>()
     let mallory: RawSession[] = []
