@@ -164,6 +164,5 @@ export class Exchange {
       }
       if (waiting) this.#watch()
     }, timeout / 4)
-    this.#timer.unref?.()
   }
 }

@@ -32,6 +32,7 @@ export function broadcastBack<T extends AnyEncoded>(
   axis: number | readonly number[] | undefined,
   shape: Shape,
 ): T {
+  if (sizeOf(shape) === 0) return zerosLike(g, shape)
   const axes = normalizeAxes('sum', axis, shape.length)
   return g.reshape(shape.map((d, i) => (axes.includes(i) ? 1 : d))).broadcastTo(shape)
 }

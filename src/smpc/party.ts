@@ -50,6 +50,8 @@ export class Party implements Member {
   /** Indices that commands have claimed, and those of commands that failed before they began. */
   readonly #claimed = new UsedIndices()
   readonly #dropped = new Set<number>()
+  /** Ends the watch over a link, one for each. */
+  readonly #links: (() => void)[] = []
   #nextSeq = 1
   #failure: Poison | null = null
 
@@ -71,7 +73,7 @@ export class Party implements Member {
       this.#send(name, [{ kind: 'seed', data: seed }])
     }
     for (const name of this.#common.keys()) {
-      linkTo(session, name).onClose(() => this.#lost(name))
+      this.#links.push(linkTo(session, name).onClose(() => this.#lost(name)))
     }
   }
 
@@ -132,6 +134,9 @@ export class Party implements Member {
       return this.end(
         sottoError('ERR_USED_TWICE', `${this.options.provider} dealt index ${index} again`, { index, of }),
       )
+    }
+    if (this.#corrections.size >= this.session.host.limits.objects) {
+      return this.end(sottoError('ERR_LIMIT', `${this.#corrections.size} corrections wait to be used; no more fit`))
     }
     this.#correctionOf(index).resolve(data)
   }
@@ -282,18 +287,32 @@ export class Party implements Member {
     correlations.forEach((_, i) => {
       this.#claimed.use(index + i)
     })
-    const prg = this.#common.get(provider)!.promise
+    const prg = this.#common.get(provider)!
     return correlations.map((correlation, i) => {
       const at = index + i
-      const stream: Promise<PrgStream> = prg.then((known) => known.stream(at))
+      const stream: Promise<PrgStream> = prg.promise.then((known) => known.stream(at))
       stream.catch(() => {})
       const correction = this.isLast ? this.#correctionOf(at) : null
       return async () => {
-        const data = correction === null ? null : await correction.promise
+        await this.#within(provider, prg)
+        const data = correction === null ? null : await this.#within(provider, correction)
         if (data !== null) this.#usedUp(at, correlation, data)
         return expand(correlation, await stream, data)
       }
     })
+  }
+
+  /** What a member hands over, or an error when it does not in time. */
+  async #within<T>(from: string, awaited: Awaited<T>): Promise<T> {
+    if (awaited.isThere) return awaited.promise
+    const { peerTimeout } = this.session.host.limits
+    const late = sottoError('ERR_TIMEOUT', `nothing came from ${from} within ${peerTimeout} ms`, { from })
+    const timer = setTimeout(() => this.end(late), peerTimeout)
+    try {
+      return await awaited.promise
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   /** What was dealt for a command that never began is dropped, now or when it comes. */
@@ -352,13 +371,14 @@ export class Party implements Member {
       if (i === index) return null
       const stream = this.#common.get(name)!.promise.then((prg) => prg.stream(seq))
       stream.catch(() => {})
-      return stream
+      return { name, stream }
     })
     return async (length) => {
       let sum: Words = new BigUint64Array(length)
       for (const [i, stream] of streams.entries()) {
         if (stream === null) continue
-        const drawn = (await stream).words(length)
+        await this.#within(stream.name, this.#common.get(stream.name)!)
+        const drawn = (await stream.stream).words(length)
         sum = i > index ? ring().add(sum, drawn) : ring().sub(sum, drawn)
       }
       return sum
@@ -392,10 +412,11 @@ export class Party implements Member {
     this.session.hear(error)
     this.#failure = new Poison({ error, access: PUBLIC })
     this.#exchange.fail(this.#failure)
+    for (const forget of this.#links.splice(0)) forget()
     for (const map of [this.#common, this.#corrections] as Map<unknown, Awaited<unknown>>[]) {
       for (const awaited of map.values()) awaited.reject(this.#failure)
-      map.clear()
     }
+    this.#corrections.clear()
     const { store } = this.session.host
     for (const [id, stored] of [...store.entries()]) {
       if (!(stored instanceof StoredShare) || stored.party !== this) continue

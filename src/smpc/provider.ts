@@ -48,6 +48,8 @@ export class Provider implements Member {
   readonly #sent = new Map<number, Queue>()
   readonly #asked = new UsedIndices()
   #failure: Poison | null = null
+  /** Ends the watch over a link, one for each. */
+  readonly #links: (() => void)[] = []
   #dealt = 0
   #bytesSent = 0
 
@@ -59,9 +61,9 @@ export class Provider implements Member {
     this.#seeds = seeds.map((seed) => new Prg(seed))
     parties.forEach((name, i) => {
       this.#send(name, [{ kind: 'seed', data: seeds[i]! }])
-      linkTo(session, name).onClose(() =>
-        this.end(sottoError('ERR_PARTY_LOST', `${name} has left the secret computation`, { party: name })),
-      )
+      const lost = () =>
+        this.end(sottoError('ERR_PARTY_LOST', `${name} has left the secret computation`, { party: name }))
+      this.#links.push(linkTo(session, name).onClose(lost))
     })
   }
 
@@ -90,6 +92,10 @@ export class Provider implements Member {
    */
   deal(index: number, correlations: readonly Correlation[], ahead: boolean): void {
     if (this.#failure) throw this.#failure
+    const waiting = this.#now.orders.length + this.#ahead.orders.length + correlations.length
+    if (waiting > this.session.host.limits.objects) {
+      throw sottoError('ERR_LIMIT', `${waiting} correlations would wait to be dealt; no more fit`)
+    }
     for (const [i, correlation] of correlations.entries()) {
       const order = { index: index + i, correlation }
       if (!ahead && this.#aheadOpen.delete(order.index)) {
@@ -154,6 +160,7 @@ export class Provider implements Member {
     const error: ErrorWire = reason instanceof Poison ? reason.error : this.session.wireOf(reason, this.group)
     this.#failure = new Poison({ error, access: [] })
     this.session.hear(error)
+    for (const forget of this.#links.splice(0)) forget()
     for (const queue of [this.#now, this.#ahead]) queue.orders = []
     this.#sent.clear()
     if (!tell) return

@@ -99,6 +99,7 @@ export class Session {
   #lastWaiting = 0
   #settledUpTo = 0
   #closed: Error | null = null
+  readonly #closeListeners = new Set<() => void>()
   readonly #failureListeners: ((origin: string) => void)[] = []
 
   constructor(transport: Transport, options: SessionOptions) {
@@ -161,9 +162,11 @@ export class Session {
     this.#failureListeners.push(listener)
   }
 
-  /** Calls back when the session ends, at once if it has. */
-  onClose(listener: (reason: Error | undefined) => void): void {
-    this.#transport.onClose(listener)
+  /** Calls back when the session ends, at once if it has. Gives a way to be forgotten. */
+  onClose(listener: () => void): () => void {
+    if (this.#closed) listener()
+    else this.#closeListeners.add(listener)
+    return () => this.#closeListeners.delete(listener)
   }
 
   /** The site of the command that is being sent at this moment. */
@@ -243,6 +246,8 @@ export class Session {
     this.#pending.clear()
     this.#sites.clear()
     for (const { reject, site } of pending) reject(this.#closedError(site.what))
+    for (const listener of [...this.#closeListeners]) listener()
+    this.#closeListeners.clear()
   }
 }
 
