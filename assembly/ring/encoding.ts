@@ -17,17 +17,23 @@ const OFFSETS: f64 = 19342822341709703277445120.0
 export function encodeFloat32(out: usize, values: usize, scale: f64, limit: f64, n: i32): bool {
   v128.store(values + (<usize>n << 2), i64x2.splat(0))
   const scales = f64x2.splat(scale)
-  const limits = f64x2.splat(limit)
-  let good = i64x2.splat(-1)
+  const limits = f32x4.splat(above(limit / scale))
+  let good = i32x4.splat(-1)
   for (const end = out + (<usize>n << 3); out < end; out += 32, values += 16) {
     const four = v128.load(values)
+    good = v128.and(good, f32x4.lt(f32x4.abs(four), limits))
     const first = f64x2.mul(f64x2.promote_low_f32x4(four), scales)
     const second = f64x2.mul(f64x2.promote_low_f32x4(v128.shuffle<u64>(four, four, 1, 0)), scales)
-    good = v128.and(good, v128.and(below(first, limits), below(second, limits)))
     v128.store(out, rounded(first))
     v128.store(out, rounded(second), 16)
   }
-  return !i64x2.all_true(good)
+  return !i32x4.all_true(good)
+}
+
+/** The least float32 that is not below a positive number: below it are the same float32s as below the number. */
+function above(limit: f64): f32 {
+  const near = <f32>limit
+  return <f64>near < limit ? reinterpret<f32>(reinterpret<u32>(near) + 1) : near
 }
 
 /** As {@link encodeFloat32}. */
