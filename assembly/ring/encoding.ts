@@ -90,7 +90,7 @@ function decodeBy(out: usize, a: usize, factor: f64, n: i32, multiplies: bool): 
 // @ts-ignore: a decorator of AssemblyScript
 @inline
 function toDoubles(x: v128): v128 {
-  const low = v128.or(v128.and(x, i64x2.splat(0xffffffff)), i64x2.splat(TWO_52))
+  const low = v128.shuffle<u32>(x, i64x2.splat(TWO_52), 0, 5, 2, 7)
   const high = v128.xor(i64x2.shr_u(x, 32), i64x2.splat(TWO_84))
   return f64x2.add(f64x2.sub(high, f64x2.splat(OFFSETS)), low)
 }
