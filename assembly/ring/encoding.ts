@@ -23,7 +23,7 @@ export function encodeFloat32(out: usize, values: usize, scale: f64, limit: f64,
     const four = v128.load(values)
     good = v128.and(good, f32x4.lt(f32x4.abs(four), limits))
     const first = f64x2.mul(f64x2.promote_low_f32x4(four), scales)
-    const second = f64x2.mul(f64x2.promote_low_f32x4(v128.shuffle<u64>(four, four, 1, 0)), scales)
+    const second = f64x2.mul(f64x2.promote_low_f32x4(v128.load64_zero(values, 8)), scales)
     v128.store(out, rounded(first))
     v128.store(out, rounded(second), 16)
   }
