@@ -51,6 +51,28 @@ function circuit(layers: readonly Layer[]): Circuit {
   }
 }
 
+/** A tree over n parts, lowest first: neighbours combine into the higher, until one is left. An odd one out passes on. */
+function halving(
+  n: number,
+  combine: (layer: LayerBuilder, low: number, high: number, isLowest: boolean) => void,
+): Circuit {
+  const layers: Layer[] = []
+  let parts = Array.from({ length: n }, (_, i) => i)
+  while (parts.length > 1) {
+    const layer = new LayerBuilder()
+    const odd = parts.length % 2
+    const next = parts.slice(0, odd)
+    for (let i = odd; i < parts.length; i += 2) {
+      const [low, high] = [parts[i]!, parts[i + 1]!]
+      combine(layer, low, high, i === 0)
+      next.push(high)
+    }
+    parts = next
+    layers.push(layer.layer)
+  }
+  return circuit(layers)
+}
+
 /**
  * Whether c < r of two numbers, bit by bit from the lowest: of registers 0…n−1 with ¬c_i ∧ r_i, and n…2n−1 with
  * c_i = r_i, register n−1 ends up with the answer.
@@ -60,40 +82,15 @@ function circuit(layers: readonly Layer[]): Circuit {
  * are equal.
  */
 function lessThan(n: number): Circuit {
-  const layers: Layer[] = []
-  let parts = Array.from({ length: n }, (_, i) => i)
-  while (parts.length > 1) {
-    const layer = new LayerBuilder()
-    const odd = parts.length % 2
-    const next = parts.slice(0, odd)
-    for (let i = odd; i < parts.length; i += 2) {
-      const [low, high] = [parts[i]!, parts[i + 1]!]
-      layer.and(n + high, low, high, true)
-      if (i > 0) layer.and(n + high, n + low, n + high, false)
-      next.push(high)
-    }
-    parts = next
-    layers.push(layer.layer)
-  }
-  return circuit(layers)
+  return halving(n, (layer, low, high, isLowest) => {
+    layer.and(n + high, low, high, true)
+    if (!isLowest) layer.and(n + high, n + low, n + high, false)
+  })
 }
 
 /** Whether all of n bits are 1: register n−1 ends up with the answer. ⌈log2 n⌉ layers. */
 function allOnes(n: number): Circuit {
-  const layers: Layer[] = []
-  let parts = Array.from({ length: n }, (_, i) => i)
-  while (parts.length > 1) {
-    const layer = new LayerBuilder()
-    const odd = parts.length % 2
-    const next = parts.slice(0, odd)
-    for (let i = odd; i < parts.length; i += 2) {
-      layer.and(parts[i]!, parts[i + 1]!, parts[i + 1]!, false)
-      next.push(parts[i + 1]!)
-    }
-    parts = next
-    layers.push(layer.layer)
-  }
-  return circuit(layers)
+  return halving(n, (layer, low, high) => layer.and(low, high, high, false))
 }
 
 /**

@@ -8,7 +8,7 @@
  */
 import { sottoError } from '../errors.ts'
 import { type Shape, sizeOf } from '../tensor/shape.ts'
-import { type CircuitName, circuitOf, strideOf } from './circuits.ts'
+import { type CircuitName, circuitOf, isCircuit, strideOf } from './circuits.ts'
 import type { PrgStream } from './prg.ts'
 import { ring } from './ring/choose.ts'
 import type { Planes, Words } from './ring/kernels.ts'
@@ -219,12 +219,7 @@ export function isCorrelation(x: unknown): x is Correlation {
     case 'masked':
       return isCount(c['size']) && isCount(c['planes']) && c['planes'] >= 1 && c['planes'] <= 64
     case 'circuit':
-      return (
-        isCount(c['size']) &&
-        isCount(c['bits']) &&
-        c['bits'] <= 64 &&
-        ['lessThan', 'allOnes', 'borrows'].includes(c['name'] as string)
-      )
+      return isCount(c['size']) && isCount(c['bits']) && c['bits'] <= 64 && isCircuit(c['name'])
     case 'bit':
       return (
         isCount(c['size']) && isCount(c['planes']) && c['planes'] <= 64 && isCount(c['factors']) && c['factors'] <= 1024

@@ -6,6 +6,7 @@
  * than ours shows that the parties are out of step: all of their secrets are given up.
  */
 import { sottoError } from '../errors.ts'
+import { nextTurn } from '../worker/session.ts'
 import type { Part } from './messages.ts'
 
 export type OpeningPart = Extract<Part, { kind: 'opening' }>
@@ -34,8 +35,6 @@ export interface ExchangeOptions {
 }
 
 const keyOf = (seq: number, step: number): string => `${seq}.${step}`
-
-const nextTurn = (action: () => void): unknown => (globalThis.setImmediate ?? setTimeout)(action)
 
 export class Exchange {
   readonly #options: ExchangeOptions

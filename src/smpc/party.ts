@@ -17,7 +17,7 @@ import { Exchange } from './exchange.ts'
 import { publicOperand } from './handlers/operands.ts'
 import { type Member, sendParts } from './members.ts'
 import type { Part, PartyStats, RingCommand } from './messages.ts'
-import { Prg, type PrgStream, randomSeed } from './prg.ts'
+import { Prg, randomSeed } from './prg.ts'
 import type { Contribution, PartyContext, PartyOperand, Protocol } from './protocols/protocol.ts'
 import { ring } from './ring/choose.ts'
 import type { Planes, Words } from './ring/kernels.ts'
@@ -290,14 +290,12 @@ export class Party implements Member {
     const prg = this.#common.get(provider)!
     return correlations.map((correlation, i) => {
       const at = index + i
-      const stream: Promise<PrgStream> = prg.promise.then((known) => known.stream(at))
-      stream.catch(() => {})
       const correction = this.isLast ? this.#correctionOf(at) : null
       return async () => {
-        await this.#within(provider, prg)
+        const common = await this.#within(provider, prg)
         const data = correction === null ? null : await this.#within(provider, correction)
         if (data !== null) this.#usedUp(at, correlation, data)
-        return expand(correlation, await stream, data)
+        return expand(correlation, common.stream(at), data)
       }
     })
   }
@@ -362,8 +360,8 @@ export class Party implements Member {
   }
 
   /**
-   * Words that add up to zero over all parties: each pair draws from a seed of its own, one adds and one subtracts. The
-   * streams are those of the command, taken in the order of the commands.
+   * Words that add up to zero over all parties: each pair draws from a seed of its own, one adds and one subtracts. Every
+   * command takes its streams, whether it draws from them or not: indices used without gaps take no room.
    */
   #zeros(seq: number): Zeros {
     const { parties, index } = this.options

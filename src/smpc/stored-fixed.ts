@@ -47,8 +47,6 @@ export const specFor = ({ dtype }: Encoding, shape: Shape): Spec => ({ shape, dt
 
 export interface Encoded {
   readonly value: RingTensor
-  readonly access: Access
-  readonly tags: readonly string[]
   readonly failure: ErrorWire | null
   /** Thrown once the results are stored: this very command failed. */
   readonly failed: OperationFailed | null
@@ -89,7 +87,7 @@ export function sourceOf(session: HostSession, operation: string, id: ObjectId, 
   const { store } = session.host
   if (store.find(id)?.kind === 'fixed') {
     const { value, access, failure } = store.other(id, 'fixed') as StoredFixed
-    return { shape: value.shape, access, tags: [], encode: () => ({ value, access, tags: [], failure, failed: null }) }
+    return { shape: value.shape, access, tags: [], encode: () => ({ value, failure, failed: null }) }
   }
   const { tensor, access, labels, failure } = seeFailure(session, operation, () => store.read(id))
   const { tags } = labels
@@ -110,7 +108,7 @@ export function sourceOf(session: HostSession, operation: string, id: ObjectId, 
             : integersOf(operation, tensor).publicValue.tensor,
         ],
       )
-      return { value: made.values[0]!, access, tags, failure: made.failure, failed: made.failed }
+      return { value: made.values[0]!, failure: made.failure, failed: made.failed }
     },
   }
 }

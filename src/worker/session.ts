@@ -57,7 +57,8 @@ function noted(what: string, frames: number): Site {
 /** Milliseconds for which answers in process may follow one another without a turn of the event loop. */
 const TURN = 10
 let lastTurn = 0
-const nextTurn = (action: () => void): unknown => (globalThis.setImmediate ?? setTimeout)(action)
+/** Runs an action in the next turn of the event loop. */
+export const nextTurn = (action: () => void): unknown => (globalThis.setImmediate ?? setTimeout)(action)
 
 /**
  * In process an answer is there at once, and a loop that waits for one after another would never let timers, sockets

@@ -18,8 +18,8 @@ export const fixedHandlers: SecretHandlers<'fixTensor' | 'floatTensor' | 'fixedR
     checkNew(session, [out])
     const source = sourceOf(session, 'fixPrecision', id, encoding)
     checkRoom(session, 'fixPrecision', [specFor(encoding, source.shape)])
-    const { value, access, failure, failed } = source.encode()
-    session.host.store.add(out, new StoredFixed(session, value, encoding, access, failure))
+    const { value, failure, failed } = source.encode()
+    session.host.store.add(out, new StoredFixed(session, value, encoding, source.access, failure))
     if (failed !== null) throw failed
   },
 
