@@ -50,6 +50,17 @@ export const codes = {
   ERR_SESSION_CLOSED: { kind: 'session', meaning: 'the session with the worker is closed' },
   ERR_TIMEOUT: { kind: 'session', meaning: 'what was waited for did not come in time' },
   ERR_LIMIT: { kind: 'session', meaning: 'a limit of the worker would be exceeded' },
+  ERR_UNREACHABLE: { kind: 'session', meaning: 'no connection to the worker could be made' },
+  ERR_WORKER_LOST: { kind: 'session', meaning: 'the connection to the worker broke, and did not come back in time' },
+  ERR_WORKER_RESTARTED: { kind: 'session', meaning: 'the worker has started anew; what was on it before is gone' },
+  ERR_ABORTED: { kind: 'session', meaning: 'whoever waited gave up, by a signal' },
+
+  ERR_TOKEN: { kind: 'access', meaning: 'no token came, or one that is not known here' },
+  ERR_TOKEN_EXPIRED: { kind: 'access', meaning: 'the token was good once, and is no more' },
+  ERR_CERTIFICATE: { kind: 'access', meaning: 'the certificate of the other end is not to be trusted' },
+  ERR_IDENTITY: { kind: 'access', meaning: 'the other end is not who it was expected to be' },
+  ERR_CAPABILITY: { kind: 'access', meaning: 'a peer came without a capability that is good here' },
+  ERR_INSECURE: { kind: 'access', meaning: 'this would lie open to strangers, and nobody said that it may' },
 
   ERR_PROTOCOL: { kind: 'protocol', meaning: 'a frame is malformed or out of order; the session closes' },
   ERR_UNKNOWN_MESSAGE: { kind: 'protocol', meaning: 'the message has no row in the protocol table' },
@@ -113,6 +124,8 @@ export class PermissionError extends SottoError {}
 export class StateError extends SottoError {}
 /** The session ended, timed out or hit a limit. */
 export class SessionError extends SottoError {}
+/** Who comes, or whom one came to, is not who they should be. */
+export class AccessError extends SottoError {}
 /** A peer does not keep to the protocol. */
 export class ProtocolError extends SottoError {}
 /** A data file is missing or wrong. */
@@ -125,6 +138,7 @@ const classes = {
   permission: PermissionError,
   state: StateError,
   session: SessionError,
+  access: AccessError,
   protocol: ProtocolError,
   data: DataError,
 } as const satisfies Record<Kind, new (message: string, options: ErrorOptions) => SottoErrorLike>
