@@ -1,74 +1,16 @@
 /** The public names of Sotto, and nothing else. */
-export { batches, shuffledIndices } from './data/batches.ts'
-export { featureHasher, hashFeatures } from './data/hashing.ts'
-export { accuracy, areaUnderCurve, confusion } from './data/metrics.ts'
+export * from './browser.ts'
+export { type DataFileOptions, readDataFile, type TensorData } from './data/data-file.ts'
 export { LabelledImages, loadMnist, type Mnist, type MnistOptions } from './data/mnist.ts'
+export { formatNpy } from './data/npy.ts'
 export { type LabelledMessage, loadSmsSpam, type SmsSpam, type SmsSpamOptions } from './data/sms-spam.ts'
+export { type Hub, type HubOptions, type HubWorkerOptions, listenForWorkers } from './worker/hub.ts'
 export {
-  ArgumentError,
-  type Code,
-  codes,
-  DataError,
-  type Details,
-  isSottoError,
-  PermissionError,
-  PlacementError,
-  ProtocolError,
-  SessionError,
-  SottoError,
-  type SottoErrorLike,
-  StateError,
-  ValueError,
-} from './errors.ts'
-export { EncodedTensor } from './smpc/encoded-tensor.ts'
-export type { Encoding, PrecisionOptions } from './smpc/encoding.ts'
-export { FixedPrecisionPointer } from './smpc/fixed-pointer.ts'
-export { FixedPrecisionTensor } from './smpc/fixed-precision.ts'
-export type { GroupOptions, GroupStats } from './smpc/group.ts'
-export type { PartyStats, ProviderStats } from './smpc/messages.ts'
-export { hook, share } from './smpc/methods.ts'
-export { EncodedSgd, optim } from './smpc/optim.ts'
-export { type Plan, type PrepareOptions, planOf, prepare } from './smpc/plan.ts'
-export type { Cost } from './smpc/protocols/protocol.ts'
-export {
-  fixPrecision,
-  type NewSecretOptions,
-  type Shareable,
-  type ShareOptions,
-  sharedRandom,
-  sharedZeros,
-} from './smpc/share.ts'
-export { SharedModel, type ShareModelOptions } from './smpc/shared-model.ts'
-export { SharedTensor } from './smpc/shared-tensor.ts'
-export { meanOf, sumOf } from './smpc/totals.ts'
-export { type Backend, backends, type ReadyOptions, ready, tf } from './tensor/backend.ts'
-export { noGrad, scope } from './tensor/context.ts'
-export { send } from './tensor/hook.ts'
-export { gradOf, recordGrad, requireGrad } from './tensor/local-grad.ts'
-export type { Location } from './tensor/location.ts'
-export { type ApplyOptions, type ModelSendOptions, RemoteModel } from './tensor/model.ts'
-export { type Linearity, type OpName, ops } from './tensor/ops.ts'
-export type {
-  AdadeltaConfig,
-  AdagradConfig,
-  AdamaxConfig,
-  AdamConfig,
-  Optimizer,
-  RmspropConfig,
-  SgdConfig,
-} from './tensor/optim.ts'
-export {
-  type BackwardOptions,
-  type MoveOptions,
-  type Operand,
-  PointerTensor,
-  type SendOptions,
-} from './tensor/pointer.ts'
-export type { DType, Shape, Spec } from './tensor/shape.ts'
-export type { Limits } from './worker/host.ts'
-export type { LedgerEntry, LedgerEvent } from './worker/ledger.ts'
-export type { LinkStats, ObjectInfo, WorkerStats } from './worker/protocol.ts'
-export type { MemoryOptions } from './worker/transport/memory.ts'
-export { VirtualWorker, type VirtualWorkerOptions } from './worker/virtual-worker.ts'
-export { type WhoSawWhatOptions, whoSawWhat } from './worker/who-saw-what.ts'
-export { Worker } from './worker/worker.ts'
+  type AuthOptions,
+  type Log,
+  type ServeOptions,
+  type ServerLimits,
+  serveWorker,
+  type WorkerServer,
+} from './worker/serve.ts'
+export type { ServerTls } from './worker/server.ts'

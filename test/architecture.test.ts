@@ -28,6 +28,14 @@ function importsOf(name: string, code: string): string[] {
   )
 }
 
+/** What a file loads when it is loaded itself: no types, and nothing that waits to be asked for. */
+function loads(name: string, code: string): string[] {
+  const needed = code
+    .replaceAll(/^(?:import|export) type\b[^'"]*?\bfrom\s*['"][^'"]+['"]/gm, '')
+    .replaceAll(/\bimport\([^)]*\)/g, '')
+  return importsOf(name, needed)
+}
+
 const imports = [...files].flatMap(([name, code]) => importsOf(name, code).map((target) => ({ name, target })))
 /** The part of the library that a file belongs to: its folder, or its own name at the top. */
 const partOf = (name: string): string => (name.includes('/') ? name.split('/')[0]! : name)
@@ -43,7 +51,8 @@ const directions: Readonly<Record<string, readonly string[]>> = {
   split: ['errors.ts', 'options.ts', 'tensor', 'worker', 'data', 'psi'],
   psi: ['errors.ts', 'options.ts', 'tensor', 'worker', 'data'],
   federated: ['errors.ts', 'options.ts', 'tensor', 'worker', 'data', 'smpc'],
-  'index.ts': ['errors.ts', 'options.ts', 'tensor', 'data', 'worker', 'smpc', 'split', 'psi', 'federated'],
+  'browser.ts': ['errors.ts', 'options.ts', 'tensor', 'data', 'worker', 'smpc', 'split', 'psi', 'federated'],
+  'index.ts': ['browser.ts', 'data', 'worker'],
   cli: ['errors.ts', 'options.ts', 'tensor', 'data', 'worker', 'smpc', 'split', 'psi', 'federated', 'index.ts'],
 }
 
@@ -51,7 +60,7 @@ describe('the source', () => {
   it('is read by this test: its imports are found', () => {
     expect(files.size).toBeGreaterThan(40)
     expect(imports).toContainEqual({ name: 'worker/host.ts', target: 'errors.ts' })
-    expect(imports).toContainEqual({ name: 'index.ts', target: 'worker/worker.ts' })
+    expect(imports).toContainEqual({ name: 'browser.ts', target: 'worker/worker.ts' })
     const code = "import 'a'\nimport {\n  b,\n} from './b.ts'\nexport * from '../c.ts'\nconst d = await import('d')\n"
     expect(importsOf('x/y.ts', code).sort()).toEqual(['a', 'c.ts', 'd', 'x/b.ts'])
   })
@@ -86,6 +95,22 @@ describe('the source', () => {
   it('imports tfjs in tensor only', () => {
     const users = imports.filter(({ target }) => target.startsWith('@tensorflow/')).map(({ name }) => partOf(name))
     expect([...new Set(users)]).toEqual(['tensor'])
+  })
+
+  it('loads nothing of Node where a browser loads it', () => {
+    const isNode = (target: string) =>
+      target.startsWith('node:') ||
+      ['ws', 'pino', 'prom-client', 'yaml', 'csv-parse/sync', 'commander'].includes(target)
+    const loaded = new Set(['browser.ts'])
+    for (const name of loaded) {
+      for (const target of loads(name, files.get(name) ?? ''))
+        if (files.has(target) || isNode(target)) loaded.add(target)
+    }
+    expect([...loaded].filter(isNode)).toEqual([])
+    expect(loads('x.ts', "import type { A } from 'node:a'\nimport { b } from 'node:b'\nawait import('ws')")).toEqual([
+      'node:b',
+    ])
+    expect(loads('index.ts', files.get('index.ts')!)).toContain('worker/serve.ts')
   })
 
   it('imports packages that package.json names', () => {

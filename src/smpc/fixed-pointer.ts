@@ -1,7 +1,7 @@
 /** Public fixed-precision tensors on workers. */
 import { sottoError } from '../errors.ts'
 import { track } from '../tensor/context.ts'
-import { type Location, newId, type ObjectId } from '../tensor/location.ts'
+import { checkWait, type Location, newId, type ObjectId, type WaitOptions } from '../tensor/location.ts'
 import { misplaced, PointerTensor } from '../tensor/pointer.ts'
 import { type Shape, showShape } from '../tensor/shape.ts'
 import { type AnyEncoded, type Command, EncodedTensor } from './encoded-tensor.ts'
@@ -120,8 +120,10 @@ export class FixedPrecisionPointer extends EncodedTensor<FixedPrecisionPointer> 
     this.dispose()
   }
 
-  async #read(keep: boolean): Promise<FixedPrecisionTensor> {
-    const { shape, data } = await askSecret(this.location, 'fixedGet', { id: this.use(keep ? 'fetch' : 'get'), keep })
+  async #read(keep: boolean, wait: WaitOptions): Promise<FixedPrecisionTensor> {
+    const verb = keep ? 'fetch' : 'get'
+    checkWait(verb, wait)
+    const { shape, data } = await askSecret(this.location, 'fixedGet', { id: this.use(verb), keep }, wait)
     return new FixedPrecisionTensor(ringTensor(shape, wordsOf(data)), this.encoding)
   }
 
@@ -130,15 +132,15 @@ export class FixedPrecisionPointer extends EncodedTensor<FixedPrecisionPointer> 
    *
    * @throws PermissionError when it was made of a private tensor, and this session's identity is not allowed
    */
-  async get(): Promise<FixedPrecisionTensor> {
-    const value = await this.#read(false)
+  async get(wait: WaitOptions = {}): Promise<FixedPrecisionTensor> {
+    const value = await this.#read(false, wait)
     this.#handle.isGone = true
     return value
   }
 
   /** Brings a copy of the tensor here; the object stays. */
-  fetch(): Promise<FixedPrecisionTensor> {
-    return this.#read(true)
+  fetch(wait: WaitOptions = {}): Promise<FixedPrecisionTensor> {
+    return this.#read(true, wait)
   }
 
   /** The numbers as a tensor on the same worker. */

@@ -1,7 +1,7 @@
 /** The caller's end of a secret computation: the parties in their order, the provider, and what they have in common. */
 import { sottoError } from '../errors.ts'
 import { scope } from '../tensor/context.ts'
-import { type Location, newId, type ObjectId } from '../tensor/location.ts'
+import { type Location, newId, type ObjectId, type WaitOptions } from '../tensor/location.ts'
 import { checkLocation } from '../tensor/pointer.ts'
 import { Worker } from '../worker/worker.ts'
 import type { Correlation } from './correlations.ts'
@@ -30,8 +30,9 @@ export function askSecret<N extends SecretAsk>(
   worker: Location,
   name: N,
   body: SecretMessages[N]['request'],
+  wait: WaitOptions = {},
 ): Promise<SecretMessages[N]['response']> {
-  return worker.ask(name as never, body as never) as Promise<SecretMessages[N]['response']>
+  return worker.ask(name as never, body as never, wait) as Promise<SecretMessages[N]['response']>
 }
 
 /** Groups that are open, at their first party and by what they are made of. A handle has a number of its own. */
@@ -103,15 +104,15 @@ export class Group {
     }
     // Two handles may be sessions on one worker.
     const places = new Map<string, string>()
-    for (const { address, id } of workers) {
-      if (places.has(address) || [...places.values()].includes(id)) {
+    for (const { key, id } of workers) {
+      if (places.has(key) || [...places.values()].includes(id)) {
         throw sottoError('ERR_PARTIES', `${entry}: ${id} is named twice; each party is a worker of its own`, {
           party: id,
         })
       }
-      places.set(address, id)
+      places.set(key, id)
     }
-    if (provider !== null && (places.has(provider.address) || [...places.values()].includes(provider.id))) {
+    if (provider !== null && (places.has(provider.key) || [...places.values()].includes(provider.id))) {
       throw sottoError(
         'ERR_PARTIES',
         `${entry}: the provider ${provider.id} is also a party, and would know every mask; take a worker that holds no share`,
@@ -216,8 +217,9 @@ export class Group {
   async ask<N extends SecretAsk>(
     name: N,
     body: SecretMessages[N]['request'],
+    wait: WaitOptions = {},
   ): Promise<SecretMessages[N]['response'][]> {
-    return Promise.all(this.parties.map((party) => askSecret(party, name, body)))
+    return Promise.all(this.parties.map((party) => askSecret(party, name, body, wait)))
   }
 
   free(ids: readonly ObjectId[]): void {

@@ -1,5 +1,5 @@
 /** What a worker does for each message of secret computation. A message without a handler does not compile. */
-import type { HostSession } from '../worker/host.ts'
+import type { HostSession } from '../worker/host-session.ts'
 import { addMessages, type MessageRows } from '../worker/messages.ts'
 import { fixedHandlers } from './handlers/fixed.ts'
 import { groupHandlers } from './handlers/groups.ts'
@@ -27,6 +27,7 @@ const rows = (Object.keys(secretSchemas) as SecretMessage[]).map((name) => [
     handle: handlers[name],
     isAsk: Object.hasOwn(asks, name),
     isFromPeer: name === 'secretParts',
+    right: 'work',
   },
 ])
 addMessages<SecretMessages>(Object.fromEntries(rows) as MessageRows<SecretMessages>)

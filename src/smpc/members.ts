@@ -1,8 +1,7 @@
 /** Which groups a worker has a part in, and what came for groups that it has not been told of yet. */
 import { isSottoError, sottoError } from '../errors.ts'
-import { linkTo } from '../worker/handlers/transfer.ts'
-import type { HostSession, WorkerHost } from '../worker/host.ts'
-import type { Session } from '../worker/session.ts'
+import type { WorkerHost } from '../worker/host.ts'
+import type { HostSession } from '../worker/host-session.ts'
 import type { Part } from './messages.ts'
 
 /** A worker's part in a group: party or provider. */
@@ -17,6 +16,8 @@ export interface Member {
 }
 
 interface Early {
+  /** The session that they came for. */
+  readonly owner: HostSession
   readonly from: string
   readonly parts: readonly Part[]
   readonly at: number
@@ -62,7 +63,8 @@ class Members {
     const early = this.#early.get(group) ?? []
     this.#early.delete(group)
     this.#earlyCount -= early.length
-    for (const { from, parts } of early) {
+    for (const { owner, from, parts } of early) {
+      if (owner !== session) continue
       try {
         this.#give(member, from, parts)
       } catch (error) {
@@ -83,16 +85,19 @@ class Members {
   }
 
   /** @throws SessionError `ERR_LIMIT` when too much has come for groups that nobody has told this worker of */
-  take(from: string, group: string, parts: readonly Part[]): void {
+  take(owner: HostSession, from: string, group: string, parts: readonly Part[]): void {
     const member = this.#members.get(group)
-    if (member !== undefined) return this.#give(member, from, parts)
+    if (member !== undefined) {
+      if (member.session !== owner) throw sottoError('ERR_PERMISSION', `${from} has no part in this`)
+      return this.#give(member, from, parts)
+    }
     if (this.#over.has(group)) return
     this.#forgetOld()
     if (this.#earlyCount >= this.#host.limits.deposits) {
       throw sottoError('ERR_LIMIT', `${this.#earlyCount} messages wait for groups that this worker has no part in`)
     }
     const early = this.#early.get(group) ?? []
-    early.push({ from, parts, at: performance.now() })
+    early.push({ owner, from, parts, at: performance.now() })
     this.#early.set(group, early)
     this.#earlyCount++
   }
@@ -125,7 +130,7 @@ export function membersOf(host: WorkerHost): Members {
 
 /** Hands parts to a member of a group. */
 export function sendParts(session: HostSession, name: string, group: string, parts: readonly Part[]): void {
-  const link: Session = linkTo(session, name)
+  const link = session.linkTo(name)
   // Typed by the table of secret messages; the session knows those of the worker alone.
   link.tell('secretParts' as never, { group, parts } as never)
 }

@@ -6,8 +6,7 @@ import { isSottoError, sottoError } from '../errors.ts'
 import type { ObjectId } from '../tensor/location.ts'
 import type { Shape } from '../tensor/shape.ts'
 import { checkRoom } from '../worker/handlers/compute.ts'
-import { linkTo } from '../worker/handlers/transfer.ts'
-import type { HostSession } from '../worker/host.ts'
+import type { HostSession } from '../worker/host-session.ts'
 import { combine, derivedFrom, PUBLIC, totalOf } from '../worker/permissions.ts'
 import type { ErrorWire } from '../worker/protocol.ts'
 import { Poison } from '../worker/store.ts'
@@ -73,7 +72,7 @@ export class Party implements Member {
       this.#send(name, [{ kind: 'seed', data: seed }])
     }
     for (const name of this.#common.keys()) {
-      this.#links.push(linkTo(session, name).onClose(() => this.#lost(name)))
+      this.#links.push(session.linkTo(name).onClose(() => this.#lost(name)))
     }
   }
 
@@ -159,7 +158,7 @@ export class Party implements Member {
 
   /** A share of this group. */
   share(id: ObjectId): StoredShare {
-    const share = this.session.host.store.other(id, 'share') as StoredShare
+    const share = this.session.host.store.other(id, 'share', this.session) as StoredShare
     if (share.party !== this) {
       throw sottoError('ERR_PARTIES', 'a share of other parties, or of another session, meets a command of these')
     }

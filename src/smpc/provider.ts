@@ -5,8 +5,7 @@
  * as the window allows and no further: the last party says how much it has used up.
  */
 import { isSottoError, sottoError } from '../errors.ts'
-import { linkTo } from '../worker/handlers/transfer.ts'
-import type { HostSession } from '../worker/host.ts'
+import type { HostSession } from '../worker/host-session.ts'
 import type { ErrorWire } from '../worker/protocol.ts'
 import { Poison } from '../worker/store.ts'
 import { type Correlation, correctionBytes, deal } from './correlations.ts'
@@ -63,7 +62,7 @@ export class Provider implements Member {
       this.#send(name, [{ kind: 'seed', data: seeds[i]! }])
       const lost = () =>
         this.end(sottoError('ERR_PARTY_LOST', `${name} has left the secret computation`, { party: name }))
-      this.#links.push(linkTo(session, name).onClose(lost))
+      this.#links.push(session.linkTo(name).onClose(lost))
     })
   }
 

@@ -4,7 +4,7 @@ import { sottoError } from '../errors.ts'
 import { checkOptions } from '../options.ts'
 import { noGrad, scope } from '../tensor/context.ts'
 import { tf } from '../tensor/engine.ts'
-import type { Location } from '../tensor/location.ts'
+import type { Location, WaitOptions } from '../tensor/location.ts'
 import { outputShapes, type RemoteModel } from '../tensor/model.ts'
 import { modelFromWire, modelToWire, weightsOf } from '../tensor/model-wire.ts'
 import type { Padding } from '../tensor/shape.ts'
@@ -219,8 +219,8 @@ export class SharedModel {
   }
 
   /** Opens the model to the caller: every weight. Fails as `SharedTensor.get` does. */
-  async get(): Promise<tf.LayersModel> {
-    const values = await Promise.all(this.#weights.map(({ tensor }) => tensor.reveal()))
+  async get(wait: WaitOptions = {}): Promise<tf.LayersModel> {
+    const values = await Promise.all(this.#weights.map(({ tensor }) => tensor.reveal(wait)))
     const model = modelFromWire(modelToWire(this.#model), 'self')
     tf.tidy(() => {
       const at = new Map(this.#weights.map(({ name }, i) => [name, values[i]!]))

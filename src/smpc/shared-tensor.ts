@@ -4,7 +4,7 @@ import { sottoError } from '../errors.ts'
 import { checkOptions } from '../options.ts'
 import { track } from '../tensor/context.ts'
 import type { tf } from '../tensor/engine.ts'
-import { type Location, newId, type ObjectId } from '../tensor/location.ts'
+import { checkWait, type Location, newId, type ObjectId, type WaitOptions } from '../tensor/location.ts'
 import { checkLocation, labelsOf, PointerTensor } from '../tensor/pointer.ts'
 import { type Shape, showShape } from '../tensor/shape.ts'
 import type { Worker } from '../worker/worker.ts'
@@ -232,17 +232,18 @@ export class SharedTensor extends EncodedTensor<SharedTensor> {
    *
    * @throws PermissionError when it came from private values, and this session's identity may not see their results
    */
-  async get(): Promise<FixedPrecisionTensor> {
+  async get(wait: WaitOptions = {}): Promise<FixedPrecisionTensor> {
+    checkWait('get', wait)
     const id = this.#use('get')
     const body = { group: this.group.id, seq: this.group.nextSeq(), id, encoding: this.encoding }
-    const answers = await this.group.ask('secretGet', body)
+    const answers = await this.group.ask('secretGet', body, wait)
     const words = answers.map(({ data }) => wordsOf(data)).reduce((a, b) => ring().add(a, b))
     return new FixedPrecisionTensor(ringTensor(this.shape, words), this.encoding)
   }
 
   /** Opens the secret to the caller, as numbers. Fails as {@link get} does. */
-  async reveal(): Promise<tf.Tensor> {
-    return (await this.get()).floatPrecision()
+  async reveal(wait: WaitOptions = {}): Promise<tf.Tensor> {
+    return (await this.get(wait)).floatPrecision()
   }
 
   /**

@@ -2,7 +2,7 @@
 import type { ObjectId } from '../tensor/location.ts'
 import type { Shape, Spec } from '../tensor/shape.ts'
 import { seeFailure } from '../worker/handlers/disclosure.ts'
-import type { HostSession } from '../worker/host.ts'
+import type { HostSession } from '../worker/host-session.ts'
 import type { Access } from '../worker/permissions.ts'
 import type { ErrorWire } from '../worker/protocol.ts'
 import { OperationFailed, type StoredOther } from '../worker/store.ts'
@@ -86,10 +86,10 @@ export interface Source {
 export function sourceOf(session: HostSession, operation: string, id: ObjectId, wanted: Encoding): Source {
   const { store } = session.host
   if (store.find(id)?.kind === 'fixed') {
-    const { value, access, failure } = store.other(id, 'fixed') as StoredFixed
+    const { value, access, failure } = store.other(id, 'fixed', session) as StoredFixed
     return { shape: value.shape, access, tags: [], encode: () => ({ value, failure, failed: null }) }
   }
-  const { tensor, access, labels, failure } = seeFailure(session, operation, () => store.read(id))
+  const { tensor, access, labels, failure } = seeFailure(session, operation, () => store.read(id, session))
   const { tags } = labels
   const { shape } = tensor
   return {

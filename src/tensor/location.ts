@@ -4,6 +4,8 @@
  * `tensor/` knows no network: it names results, issues verbs and waits for answers through a {@link Location}; workers
  * are locations. The verbs are the larger part of the protocol table in `worker/protocol.ts`.
  */
+import { sottoError } from '../errors.ts'
+import { checkOptions } from '../options.ts'
 import type { ModelWire } from './model-wire.ts'
 import type { OptimizerKind } from './optimizers.ts'
 import type { TensorWire } from './wire.ts'
@@ -64,6 +66,8 @@ export interface Verbs {
       privacy: Privacy | null
       requiresGrad: boolean
       edge: ObjectId | null
+      /** Outlives the session. */
+      keep?: boolean
     }
     response: void
   }
@@ -129,6 +133,7 @@ export interface Verbs {
       labels: Labels
       privacy: Privacy | null
       optimizers: readonly ObjectId[]
+      keep?: boolean
     }
     response: void
   }
@@ -169,15 +174,44 @@ export type Tell = { [V in Verb]: Verbs[V]['response'] extends void ? V : never 
 /** Verbs that give an answer. */
 export type Ask = Exclude<Verb, Tell>
 
+/** How far the bytes of something large have come. */
+export interface Progress {
+  readonly done: number
+  readonly total: number
+}
+
+/** How long to wait for an answer, and what to be told meanwhile. */
+export interface WaitOptions {
+  /** Gives the wait up with `ERR_ABORTED`. What was asked for may be carried out all the same. */
+  readonly signal?: AbortSignal
+  /** Milliseconds for this answer, after which it is given up with `ERR_TIMEOUT`. */
+  readonly timeout?: number
+  /** Told how far a large answer has come. */
+  readonly onProgress?: (progress: Progress) => void
+}
+
+/** @throws for what are no options of a wait */
+export function checkWait(entry: string, options: unknown): void {
+  checkOptions(entry, options, ['signal', 'timeout', 'onProgress'])
+  const { signal, timeout, onProgress } = options as WaitOptions
+  const wrong = (option: string, expected: string): Error =>
+    sottoError('ERR_ARGUMENT_TYPE', `${entry}: "${option}" expected ${expected}`, { option })
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw wrong('signal', 'an AbortSignal')
+  if (timeout !== undefined && !(Number.isFinite(timeout) && timeout >= 0)) throw wrong('timeout', 'milliseconds')
+  if (onProgress !== undefined && typeof onProgress !== 'function') throw wrong('onProgress', 'a function')
+}
+
 /** A place where tensors live. */
 export interface Location {
   /** Name of the worker. */
   readonly id: string
   readonly isClosed: boolean
+  /** Throws why, when nothing more can be done there. */
+  checkOpen(entry: string): void
   /** Issues a command. Returns at once; a failure comes out of a later `ask` or flush. */
-  tell<V extends Tell>(verb: V, body: Verbs[V]['request']): void
+  tell<V extends Tell>(verb: V, body: Verbs[V]['request'], onProgress?: (progress: Progress) => void): void
   /** Issues a command and waits for its answer. */
-  ask<V extends Ask>(verb: V, body: Verbs[V]['request']): Promise<Verbs[V]['response']>
+  ask<V extends Ask>(verb: V, body: Verbs[V]['request'], wait?: WaitOptions): Promise<Verbs[V]['response']>
   /** Makes another place reachable from here, and gives the name under which commands speak of it. */
   reach(peer: Location): string
 }

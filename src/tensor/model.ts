@@ -5,7 +5,7 @@ import { checkOptions } from '../options.ts'
 import { gradEnabled, track } from './context.ts'
 import { tf } from './engine.ts'
 import { derived, type GraphNode, leaf } from './graph.ts'
-import { type Location, newId, type ObjectId, parameterId } from './location.ts'
+import { checkWait, type Location, newId, type ObjectId, parameterId, type WaitOptions } from './location.ts'
 import { modelFromWire, modelToWire, type OptimizerWire, topologyOf, weightsOf } from './model-wire.ts'
 import { type Group, setOwner } from './optim.ts'
 import {
@@ -203,10 +203,12 @@ export class RemoteModel {
    * Brings the model home and takes it off the worker. The state of its optimizers comes along, and goes out again with
    * the next `send` of the model that this gives.
    */
-  async get(): Promise<tf.LayersModel> {
+  async get(wait: WaitOptions = {}): Promise<tf.LayersModel> {
+    checkWait('get', wait)
     const groups = [...this.groups]
     const id = this.#use('get')
-    const answer = this.location.ask('getModel', { id, keep: false, optimizers: groups.map((group) => group.id) })
+    const optimizers = groups.map((group) => group.id)
+    const answer = this.location.ask('getModel', { id, keep: false, optimizers }, wait)
     this.#consumed = 'get'
     try {
       const wire = await answer
@@ -222,8 +224,9 @@ export class RemoteModel {
   }
 
   /** Brings a copy of the model home; the model stays. */
-  async fetch(): Promise<tf.LayersModel> {
-    const wire = await this.location.ask('getModel', { id: this.#use('fetch'), keep: true, optimizers: [] })
+  async fetch(wait: WaitOptions = {}): Promise<tf.LayersModel> {
+    checkWait('fetch', wait)
+    const wire = await this.location.ask('getModel', { id: this.#use('fetch'), keep: true, optimizers: [] }, wait)
     return modelFromWire({ ...wire, ...topologyOf(this.#skeleton.model) }, 'self')
   }
 
@@ -271,6 +274,8 @@ export function sendModel(model: tf.LayersModel, location: Location, options: Mo
     'allowResults',
     'allowShares',
     'allowTotals',
+    'keep',
+    'onProgress',
   ])
   if (!(model.inputs?.length > 0))
     throw sottoError('ERR_ARGUMENT_VALUE', 'send: the model has no shape yet; give its first layer an inputShape')
@@ -278,13 +283,9 @@ export function sendModel(model: tf.LayersModel, location: Location, options: Mo
   const wire = modelToWire(model, home?.states)
   const out = newId()
   const labels = labelsOf(options)
-  location.tell('putModel', {
-    out,
-    model: wire,
-    labels,
-    privacy: privacyOf(options),
-    optimizers: home?.groups.map(({ id }) => id) ?? [],
-  })
+  const optimizers = home?.groups.map(({ id }) => id) ?? []
+  const put = { out, model: wire, labels, privacy: privacyOf(options), optimizers }
+  location.tell('putModel', options.keep ? { ...put, keep: true } : put, options.onProgress)
   const weights = weightsOf(model).map(({ name, weight, trainable }) => ({
     name,
     shape: weight.shape as Shape,

@@ -7,6 +7,7 @@ import { tf } from './engine.ts'
 import { derived, Edge, type EdgeSource, type GraphNode, leaf, runBackward } from './graph.ts'
 import { homeOf } from './local-grad.ts'
 import {
+  checkWait,
   gradientId,
   type Labels,
   type Location,
@@ -14,6 +15,8 @@ import {
   type ObjectId,
   type OperandWire,
   type Privacy,
+  type Progress,
+  type WaitOptions,
 } from './location.ts'
 import { type OpName, type OpRow, ops } from './ops.ts'
 import { type DType, type Shape, type Spec, sameShape, showShape } from './shape.ts'
@@ -102,6 +105,10 @@ export interface SendOptions {
    * but not the object.
    */
   allowTotals?: readonly string[]
+  /** Whether the object outlives this session; it must have tags to be found by. */
+  keep?: boolean
+  /** Told how far a large object has come. */
+  onProgress?: (progress: Progress) => void
 }
 
 export interface MoveOptions {
@@ -132,10 +139,7 @@ export function checkLocation(entry: string, location: unknown): asserts locatio
   if (typeof (location as Location | null)?.tell !== 'function') {
     throw sottoError('ERR_ARGUMENT_TYPE', `${entry}: expected a worker, such as new VirtualWorker('bob')`, { entry })
   }
-  if ((location as Location).isClosed) {
-    const { id } = location as Location
-    throw sottoError('ERR_SESSION_CLOSED', `${entry}: the session with ${id} is closed`, { entry, worker: id })
-  }
+  ;(location as Location).checkOpen(entry)
 }
 
 const SEND_OPTIONS = [
@@ -147,12 +151,23 @@ const SEND_OPTIONS = [
   'allowResults',
   'allowShares',
   'allowTotals',
+  'keep',
+  'onProgress',
 ] as const
 
 export function checkSendOptions(entry: string, options: SendOptions, known: readonly string[] = SEND_OPTIONS): void {
   checkOptions(entry, options, known)
   if (options.private !== undefined && typeof options.private !== 'boolean') {
     throw sottoError('ERR_ARGUMENT_TYPE', `${entry}: "private" expected a boolean`, { option: 'private' })
+  }
+  if (options.keep !== undefined && typeof options.keep !== 'boolean') {
+    throw sottoError('ERR_ARGUMENT_TYPE', `${entry}: "keep" expected a boolean`, { option: 'keep' })
+  }
+  if (options.keep && (options.tags ?? []).length === 0) {
+    throw sottoError('ERR_ARGUMENT_VALUE', `${entry}: what is kept needs tags to be found by`, { option: 'keep' })
+  }
+  if (options.onProgress !== undefined && typeof options.onProgress !== 'function') {
+    throw sottoError('ERR_ARGUMENT_TYPE', `${entry}: "onProgress" expected a function`, { option: 'onProgress' })
   }
 }
 
@@ -285,9 +300,10 @@ export class PointerTensor {
    * @throws PermissionError when the object is private and this session's identity is not allowed;
    *   whatever made an operation fail that the tensor was computed by, with its code
    */
-  async get(): Promise<tf.Tensor> {
+  async get(wait: WaitOptions = {}): Promise<tf.Tensor> {
+    checkWait('get', wait)
     const id = this.use('get')
-    const value = this.location.ask('get', { id, keep: false })
+    const value = this.location.ask('get', { id, keep: false }, wait)
     if (!this.#handle.stays) this.#handle.consumed = 'get'
     try {
       const tensor = fromWire(await value)
@@ -301,8 +317,9 @@ export class PointerTensor {
   }
 
   /** Brings a copy of the tensor here; the object stays. Fails as {@link get} does. */
-  async fetch(): Promise<tf.Tensor> {
-    return fromWire(await this.location.ask('get', { id: this.use('fetch'), keep: true }))
+  async fetch(wait: WaitOptions = {}): Promise<tf.Tensor> {
+    checkWait('fetch', wait)
+    return fromWire(await this.location.ask('get', { id: this.use('fetch'), keep: true }, wait))
   }
 
   /** A second object on the same worker, with the same values, tags and permissions; gradients flow through it. */
@@ -601,7 +618,8 @@ export function sendTensor(tensor: tf.Tensor, location: Location, options: SendO
   const labels = labelsOf(options)
   const home = requiresGrad && gradEnabled() ? homeOf(tensor) : undefined
   const edge = home ? new Edge({ home } satisfies EdgeSource, location) : null
-  location.tell('put', { out, value, labels, privacy: privacyOf(options), requiresGrad, edge: edge?.far ?? null })
+  const put = { out, value, labels, privacy: privacyOf(options), requiresGrad, edge: edge?.far ?? null }
+  location.tell('put', options.keep ? { ...put, keep: true } : put, options.onProgress)
   return new PointerTensor({
     location,
     id: out,

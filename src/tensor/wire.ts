@@ -36,7 +36,14 @@ export function toWire(tensor: tf.Tensor): TensorWire {
   const values = typed(tensor.dataSync(), dtype)
   const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
   // The wasm backend hands out a copy; the cpu backend its own memory, which must not be shared.
-  return { shape, dtype, data: tf.getBackend() === 'wasm' ? bytes : bytes.slice() }
+  return { shape, dtype, data: isOnWasm(tensor) ? bytes : bytes.slice() }
+}
+
+/** Whether the values are in the memory of the wasm backend: a tensor stays on the backend that it was made on. */
+function isOnWasm({ dataId }: tf.Tensor): boolean {
+  const { tensorInfo } = (tf.engine() as unknown as { state: { tensorInfo: WeakMap<object, { backend: object }> } })
+    .state
+  return tf.getBackend() === 'wasm' && tensorInfo.get(dataId)?.backend === tf.backend()
 }
 
 /**
@@ -50,6 +57,15 @@ export function fromWire({ shape, dtype, data }: TensorWire): tf.Tensor {
     throw sottoError(
       'ERR_PROTOCOL',
       `a ${dtype} tensor of shape ${showShape(shape)} takes ${byteSizeOf({ shape, dtype })} bytes, ${data.byteLength} came`,
+    )
+  }
+  // The wasm backend copies them itself, floats and integers in one piece.
+  if (tf.getBackend() === 'wasm' && dtype !== 'bool' && data.byteOffset % 4 === 0 && data.byteLength > 0) {
+    const TypedArray = arrays[dtype]
+    return tf.tensor(
+      new TypedArray(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength / 4),
+      [...shape],
+      dtype,
     )
   }
   const copy = data.slice()

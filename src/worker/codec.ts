@@ -29,9 +29,14 @@ const DEPTH = 64
  *   that is no `Uint8Array`
  */
 export function encode(frame: Frame): Uint8Array {
-  assertPlain(frame, 0)
+  return encodeValue(frame)
+}
+
+/** Any value that may stand in a frame; see {@link encode}. */
+export function encodeValue(value: unknown): Uint8Array {
+  assertPlain(value, 0)
   // A copy: msgpackr packs one frame behind the other into memory of its own. (Its `slice` would be Node's, a view.)
-  return new Uint8Array(packr.pack(frame))
+  return new Uint8Array(packr.pack(value))
 }
 
 function assertPlain(value: unknown, depth: number): void {
@@ -72,6 +77,15 @@ export function decode(bytes: Uint8Array): Frame {
   return checkFrame(new Reader(bytes).all())
 }
 
+/**
+ * Reads values that follow each other; see {@link decode}.
+ *
+ * @throws ProtocolError
+ */
+export function readValues(bytes: Uint8Array): unknown[] {
+  return new Reader(bytes).values()
+}
+
 const malformed = (why: string): Error =>
   sottoError('ERR_PROTOCOL', `a frame is no MessagePack of this protocol: ${why}`)
 
@@ -94,6 +108,12 @@ class Reader {
     const value = this.#value(0)
     if (this.#at !== this.#bytes.length) throw malformed('bytes are left over')
     return value
+  }
+
+  values(): unknown[] {
+    const values: unknown[] = []
+    while (this.#at !== this.#bytes.length) values.push(this.#value(0))
+    return values
   }
 
   /** Moves on; gives where it was. */
@@ -237,8 +257,20 @@ export function checkFrame(value: unknown): Frame {
     // A failure of no request: of something that goes on.
     const first = kind === 3 ? 0 : 1
     if (right && Number.isSafeInteger(seq) && seq >= first) return value as unknown as Frame
+    if (kind === 5 && isTunnel(value)) return value as unknown as Frame
   }
   throw sottoError('ERR_PROTOCOL', 'a frame must be [kind, seq, …]; see PROTOCOL.md')
+}
+
+/** A tunnel has an id as objects have, and perhaps the name of whom it leads to; then a message, or null at its end. */
+function isTunnel([, id, to, message, ...rest]: readonly unknown[]): boolean {
+  return (
+    rest.length === 0 &&
+    typeof id === 'string' &&
+    /^[\w-]{1,64}$/.test(id) &&
+    (to === null || (typeof to === 'string' && to.length <= 256)) &&
+    (message === null || message instanceof Uint8Array)
+  )
 }
 
 function isError(value: unknown): boolean {
@@ -249,4 +281,14 @@ function isError(value: unknown): boolean {
     Object.hasOwn(codes, code) &&
     [message, worker, origin].every((part) => typeof part === 'string')
   )
+}
+
+/** Bytes of the binary in a message, which is most of what it takes. */
+export function payloadBytes(value: unknown): number {
+  if (typeof value !== 'object' || value === null) return 0
+  if (value instanceof Uint8Array) return value.byteLength
+  let sum = 0
+  if (Array.isArray(value)) for (const item of value) sum += payloadBytes(item)
+  else for (const name in value) sum += payloadBytes((value as Record<string, unknown>)[name])
+  return sum
 }

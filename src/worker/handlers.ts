@@ -5,7 +5,7 @@ import { optimizerHandlers } from './handlers/optimizers.ts'
 import { sessionHandlers } from './handlers/session.ts'
 import { tensorHandlers } from './handlers/tensors.ts'
 import { transferHandlers } from './handlers/transfer.ts'
-import type { HostSession } from './host.ts'
+import type { HostSession } from './host-session.ts'
 import type { AskName, MessageName, Request, Response } from './protocol.ts'
 
 /** Handlers for some of the messages; a handler that must wait gives a promise, and holds up its session alone. */

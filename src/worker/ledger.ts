@@ -26,6 +26,8 @@ export interface LedgerEntry {
   readonly to: string
   /** Who asked, and under what right. */
   readonly why: string
+  /** How it went, unless directly: past somebody who passed it on, sealed. */
+  readonly route?: 'relayed'
   readonly count: number
   /** Bytes of all events of this row. */
   readonly bytes: number
@@ -70,10 +72,10 @@ export class Ledger {
 
   /** The row of an event, with what came before it; a new one when there is room. */
   #rowOf(record: LedgerRecord): Row {
-    const { event, operation, shape, dtype, from, to, why } = record
+    const { event, operation, shape, dtype, from, to, why, route } = record
     const tags = shorten(record.tags)
     const rows = this.#rows[event]
-    const fine = JSON.stringify([operation, from, to, why, shape, dtype, tags])
+    const fine = JSON.stringify([operation, from, to, why, route, shape, dtype, tags])
     const known = rows.get(fine)
     if (known !== undefined) return known
     let row: Row

@@ -1,46 +1,73 @@
 /** What peers have handed over and nobody has taken yet, and who waits for what. Keys are random and used once. */
 import { sottoError } from '../errors.ts'
+import { payloadBytes } from './codec.ts'
 import type { Deposit } from './protocol.ts'
 
 export interface MailboxLimits {
   /** Milliseconds to wait for a peer. */
   readonly peerTimeout: number
-  /** Deposits held for later. */
+  /** Deposits held for later, of all sessions. */
   readonly deposits: number
+  /** Bytes of objects, and of deposits held for later, each. */
+  readonly bytes: number
 }
 
 interface Waiter {
-  /** The session that waits. */
-  readonly session: object
+  readonly from: string
   take(content: Deposit): void
   fail(error: Error): void
+}
+
+interface Held {
+  readonly content: Deposit
+  readonly bytes: number
+}
+
+/** How much all sessions of a worker hold for later. */
+export class MailboxCount {
+  deposits = 0
+  bytes = 0
 }
 
 /** A key is told to two ends only; what another peer hands over under it is kept apart. */
 const slotOf = (key: string, from: string): string => `${key} ${from}`
 
+/** The mailbox of one session. */
 export class Mailbox {
   readonly #limits: MailboxLimits
+  readonly #count: MailboxCount
   readonly #waiting = new Map<string, Waiter>()
-  readonly #deposits = new Map<string, Deposit>()
+  readonly #held = new Map<string, Held>()
+  /** Peers that will hand over nothing more, and why. */
+  readonly #lost = new Map<string, Error>()
+  #isOver = false
 
-  constructor(limits: MailboxLimits) {
+  constructor(limits: MailboxLimits, count: MailboxCount) {
     this.#limits = limits
+    this.#count = count
   }
 
   /** @throws SessionError `ERR_LIMIT` when too much waits already; StateError `ERR_ID_TAKEN` for a key used before */
   put(key: string, from: string, content: Deposit): void {
+    if (this.#isOver) return
     const slot = slotOf(key, from)
     const waiter = this.#waiting.get(slot)
     if (waiter) {
       this.#waiting.delete(slot)
       return waiter.take(content)
     }
-    if (this.#deposits.has(slot)) throw sottoError('ERR_ID_TAKEN', 'something was handed over under this key before')
-    if (this.#deposits.size >= this.#limits.deposits) {
-      throw sottoError('ERR_LIMIT', `${this.#deposits.size} deposits wait to be taken; no more fit`)
+    if (this.#held.has(slot)) throw sottoError('ERR_ID_TAKEN', 'something was handed over under this key before')
+    const { deposits, bytes: most } = this.#limits
+    if (this.#count.deposits >= deposits) {
+      throw sottoError('ERR_LIMIT', `${deposits} deposits wait to be taken; no more fit`)
     }
-    this.#deposits.set(slot, content)
+    const bytes = payloadBytes(content)
+    if (this.#count.bytes + bytes > most) {
+      throw sottoError('ERR_LIMIT', `${this.#count.bytes} bytes of deposits wait to be taken; ${bytes} more do not fit`)
+    }
+    this.#count.deposits++
+    this.#count.bytes += bytes
+    this.#held.set(slot, { content, bytes })
   }
 
   /**
@@ -48,14 +75,16 @@ export class Mailbox {
    *
    * @throws StateError `ERR_ID_TAKEN` when something waits under this key already
    */
-  take(key: string, from: string, session: object): Deposit | Promise<Deposit> {
+  take(key: string, from: string): Deposit | Promise<Deposit> {
     const slot = slotOf(key, from)
-    const deposit = this.#deposits.get(slot)
-    if (deposit) {
-      this.#deposits.delete(slot)
-      return deposit
+    const held = this.#held.get(slot)
+    if (held) {
+      this.#drop(slot, held)
+      return held.content
     }
     if (this.#waiting.has(slot)) throw sottoError('ERR_ID_TAKEN', 'a command waits under this key already')
+    const lost = this.#lost.get(from)
+    if (lost !== undefined) return Promise.reject(lost)
     return new Promise((resolve, reject) => {
       const { peerTimeout } = this.#limits
       const timer = setTimeout(() => {
@@ -68,22 +97,39 @@ export class Mailbox {
           clearTimeout(timer)
           then(value)
         }
-      this.#waiting.set(slot, { session, take: settle(resolve), fail: settle(reject) })
+      this.#waiting.set(slot, { from, take: settle(resolve), fail: settle(reject) })
     })
   }
 
+  /** A peer is gone: nobody waits for it. What it handed over before is still there. */
+  lose(from: string, error: Error): void {
+    this.#lost.set(from, error)
+    this.#failAll(error, (waiter) => waiter.from === from)
+  }
+
+  /** A peer has come, for the first time or again. */
+  found(from: string): void {
+    this.#lost.delete(from)
+  }
+
   /** Nobody waits for a session that has ended. */
-  endSession(session: object): void {
+  end(): void {
+    this.#isOver = true
+    this.#failAll(sottoError('ERR_SESSION_CLOSED', 'the session has ended'), () => true)
+    for (const [slot, held] of this.#held) this.#drop(slot, held)
+  }
+
+  #failAll(error: Error, which: (waiter: Waiter) => boolean): void {
     for (const [slot, waiter] of this.#waiting) {
-      if (waiter.session !== session) continue
+      if (!which(waiter)) continue
       this.#waiting.delete(slot)
-      waiter.fail(sottoError('ERR_SESSION_CLOSED', 'the session has ended'))
+      waiter.fail(error)
     }
   }
 
-  clear(): void {
-    for (const { fail } of this.#waiting.values()) fail(sottoError('ERR_SESSION_CLOSED', 'the worker was closed'))
-    this.#waiting.clear()
-    this.#deposits.clear()
+  #drop(slot: string, { bytes }: Held): void {
+    this.#held.delete(slot)
+    this.#count.deposits--
+    this.#count.bytes -= bytes
   }
 }

@@ -5,9 +5,10 @@
 import type * as v from 'valibot'
 import { sottoError } from '../errors.ts'
 import { handlers, isAsk } from './handlers.ts'
-import type { HostSession } from './host.ts'
+import type { HostSession } from './host-session.ts'
 import type { MessageName } from './protocol.ts'
 import { schemas } from './schema.ts'
+import type { Right } from './tokens.ts'
 
 /** A table of messages: name → request, response. */
 export type MessageTable = { readonly [name: string]: { readonly request: unknown; readonly response: unknown } }
@@ -21,6 +22,8 @@ export interface MessageRow<Request = unknown, Response = unknown> {
   readonly isAsk: boolean
   /** Whether it comes from peers, and not from callers. */
   readonly isFromPeer: boolean
+  /** What the identity of a caller must have the right to. */
+  readonly right: Right | null
 }
 
 /** One row per message of a table; a missing one does not compile. */
@@ -42,6 +45,15 @@ export function addMessages<Table extends MessageTable>(rows: MessageRows<Table>
   }
 }
 
+/** Messages that take another right than to work with tensors, or none. */
+const rightOf: { readonly [N in MessageName]?: Right | null } = {
+  hello: null,
+  deposit: null,
+  flush: null,
+  ledger: 'ledger',
+  stats: 'stats',
+}
+
 const core = new Map(
   (Object.keys(schemas) as MessageName[]).map((name): [string, MessageRow] => [
     name,
@@ -50,6 +62,7 @@ const core = new Map(
       handle: handlers[name] as MessageRow['handle'],
       isAsk: isAsk(name),
       isFromPeer: name === 'deposit',
+      right: name in rightOf ? rightOf[name]! : 'work',
     },
   ]),
 )

@@ -9,6 +9,7 @@ import type { Labels, ObjectId, Policy, Verbs } from '../tensor/location.ts'
 import type { ModelWire } from '../tensor/model-wire.ts'
 import type { Shape, Spec } from '../tensor/shape.ts'
 import type { TensorWire } from '../tensor/wire.ts'
+import type { Capability } from './capabilities.ts'
 import type { LedgerEntry } from './ledger.ts'
 
 /** Raised whenever a frame of an older peer would be misread. */
@@ -72,7 +73,7 @@ export type Deposit =
       readonly data?: Uint8Array
       readonly seed?: Uint8Array
       /** Of a private value: the other workers that may hold shares or deal, as its owner's worker knows them. */
-      readonly members?: readonly { readonly name: string; readonly address: string }[]
+      readonly members?: readonly { readonly name: string; readonly key: string }[]
       readonly access: readonly Policy[]
       /** What failed while it was made of private values. */
       readonly failure?: ErrorWire
@@ -81,14 +82,28 @@ export type Deposit =
   /** A gradient that the pass did not bring about. */
   | { readonly kind: 'none' }
 
+/** What a worker must know of another one to hand it something. */
+export interface PeerIntroduction {
+  readonly name: string
+  /** Where it can be dialled; null when what goes to it passes the caller, sealed. */
+  readonly address: string | null
+  /** The public key that it proves, or what stands for it inside one process. */
+  readonly key: string
+  /** Lets this worker hand things over to the caller's session there. */
+  readonly capability: Capability
+}
+
 export interface Protocol extends Verbs {
-  /** First message of every session. A caller names its identity, a peer its worker. */
+  /**
+   * First message of every session. A caller names its identity, and a secret of this session from which it makes
+   * capabilities for peers; a peer names its worker as it was introduced.
+   */
   hello: {
-    request: { version: number; role: 'caller' | 'peer'; name: string; session: string }
+    request: { version: number; name: string; session: string; secret: Uint8Array | null }
     response: { worker: string; version: number }
   }
-  /** Introduces peers: the names under which later commands speak of them, and their addresses. */
-  peers: { request: { peers: readonly { name: string; address: string }[] }; response: void }
+  /** Introduces peers: the names under which later commands speak of them, and how to reach them. */
+  peers: { request: { peers: readonly PeerIntroduction[] }; response: void }
   /** From a peer: something that a `receive` or `backward` waits for. */
   deposit: { request: { key: string; content: Deposit }; response: void }
   /** Objects that bear all of the tags. */
@@ -107,7 +122,7 @@ export type TellName = { [N in MessageName]: Protocol[N]['response'] extends voi
 export type AskName = Exclude<MessageName, TellName>
 
 /** Kinds of frame; the first element of every frame. */
-export const FrameKind = { request: 1, reply: 2, failure: 3, ack: 4 } as const
+export const FrameKind = { request: 1, reply: 2, failure: 3, ack: 4, tunnel: 5 } as const
 
 /** `seq` counts the requests of a session from 1, without gaps. */
 export type RequestFrame = readonly [kind: 1, seq: number, name: string, body: unknown]
@@ -117,4 +132,9 @@ export type ReplyFrame = readonly [kind: 2, seq: number, body: unknown]
 export type FailureFrame = readonly [kind: 3, seq: number, error: ErrorWire]
 /** Every request up to this one was carried out or has failed. */
 export type AckFrame = readonly [kind: 4, seq: number]
-export type Frame = RequestFrame | ReplyFrame | FailureFrame | AckFrame
+/**
+ * A message of a tunnel: what two workers, or a caller in a second session, say to each other where no connection of
+ * their own can be made. To open one, `to` names the peer, or is empty for this very worker; null bytes close it.
+ */
+export type TunnelFrame = readonly [kind: 5, tunnel: string, to: string | null, message: Uint8Array | null]
+export type Frame = RequestFrame | ReplyFrame | FailureFrame | AckFrame | TunnelFrame

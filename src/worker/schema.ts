@@ -115,6 +115,12 @@ export const fields = {
   error,
 } as const
 
+const address = v.pipe(v.string(), v.minLength(1), v.maxLength(2048))
+/** The public key of a worker; empty inside one process. */
+const peerKey = v.pipe(v.string(), v.maxLength(128))
+const secret = v.pipe(bytes, v.length(32))
+export const capability = v.strictObject({ session: out, name, proof: secret })
+
 const deposit = v.variant('kind', [
   v.strictObject({ kind: v.literal('tensor'), value: tensor, labels, access, failure: v.optional(error) }),
   v.strictObject({ kind: v.literal('model'), value: model, labels, access }),
@@ -123,7 +129,7 @@ const deposit = v.variant('kind', [
     shape,
     data: v.optional(bytes),
     seed: v.optional(v.pipe(bytes, v.length(32))),
-    members: v.optional(v.pipe(v.array(v.strictObject({ name, address: name })), v.maxLength(256))),
+    members: v.optional(v.pipe(v.array(v.strictObject({ name, key: peerKey })), v.maxLength(256))),
     access,
     failure: v.optional(error),
   }),
@@ -131,9 +137,16 @@ const deposit = v.variant('kind', [
   v.strictObject({ kind: v.literal('none') }),
 ]) as unknown as v.GenericSchema<unknown, Deposit>
 
+const keep = v.exactOptional(v.boolean())
+
 export const schemas: { readonly [N in MessageName]: v.GenericSchema<unknown, Request<N>> } = {
-  hello: v.strictObject({ version: count, role: v.picklist(['caller', 'peer']), name, session: out }),
-  peers: v.strictObject({ peers: v.pipe(v.array(v.strictObject({ name, address: name })), v.maxLength(1024)) }),
+  hello: v.strictObject({ version: count, name, session: out, secret: v.nullable(secret) }),
+  peers: v.strictObject({
+    peers: v.pipe(
+      v.array(v.strictObject({ name, address: v.nullable(address), key: peerKey, capability })),
+      v.maxLength(1024),
+    ),
+  }),
   deposit: v.strictObject({ key: out, content: deposit }),
   search: v.strictObject({ tags }),
   objects: nothing,
@@ -141,7 +154,7 @@ export const schemas: { readonly [N in MessageName]: v.GenericSchema<unknown, Re
   ledger: nothing,
   stats: nothing,
 
-  put: v.strictObject({ out, value: tensor, labels, privacy, requiresGrad: v.boolean(), edge: v.nullable(out) }),
+  put: v.strictObject({ out, value: tensor, labels, privacy, requiresGrad: v.boolean(), edge: v.nullable(out), keep }),
   run: v.custom<Request<'run'>>(isRun),
   get: v.strictObject({ id, keep: v.boolean() }),
   free: v.strictObject({ ids }),
@@ -157,7 +170,7 @@ export const schemas: { readonly [N in MessageName]: v.GenericSchema<unknown, Re
   }),
   relay: v.strictObject({ ...part, edge: out, to: name, key: out }),
   relayHome: v.strictObject({ ...part, edge: out }),
-  putModel: v.strictObject({ out, model, labels, privacy, optimizers: outs }),
+  putModel: v.strictObject({ out, model, labels, privacy, optimizers: outs, keep }),
   copyModel: v.strictObject({ id: out, out }),
   apply: v.strictObject({ model: out, operands, out: outs, training: v.boolean(), grad: v.boolean() }),
   getModel: v.strictObject({ id: out, keep: v.boolean(), optimizers: outs }),

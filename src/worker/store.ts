@@ -116,13 +116,34 @@ const notFound = (id: ObjectId): Error =>
 const wrongKind = (id: ObjectId, is: string, wanted: string): Error =>
   sottoError('ERR_WRONG_KIND', `the object is a ${is}, and a ${wanted} was asked for`, { id })
 
+const foreign = (id: ObjectId): Error =>
+  sottoError(
+    'ERR_PERMISSION',
+    'the object belongs to another session, which has not published it; what is sent under tags can be found by others',
+    { id },
+  )
+
+/** Whether a session may use an object: it made it, or whoever did has published it under tags. */
+export const isFor = (stored: Stored, by: object): boolean =>
+  stored.session === by || ('labels' in stored && stored.labels.tags.length > 0)
+
 export class Store {
+  readonly #onForeign: (by: object) => void
   readonly #objects = new Map<ObjectId, Stored>()
   readonly #edgeLeaves = new WeakSet<Tracked>()
+  readonly #sizes = new Map<ObjectId, number>()
+  readonly #usage = new Map<string, Usage>()
+  #bytes = 0
+
+  /** @param onForeign called when a session asks for what is not for it */
+  constructor(onForeign: (by: object) => void) {
+    this.#onForeign = onForeign
+  }
 
   add(id: ObjectId, stored: Stored): void {
     if (this.#objects.has(id)) throw sottoError('ERR_ID_TAKEN', 'the id chosen for a result is taken', { id })
     this.#objects.set(id, stored)
+    this.#count(id, stored)
     if (stored.kind === 'tensor') stored.tracked.holder = stored
     if (stored.kind === 'edge' && stored.leaf) this.#edgeLeaves.add(stored.leaf)
     if (stored.kind === 'model') for (const weight of stored.weights) weight.tracked.holder = weight
@@ -136,17 +157,22 @@ export class Store {
     return this.#objects.get(id)
   }
 
-  #live(id: ObjectId): Exclude<Stored, Failed> {
+  /** @param by the session that asks: what another session made and did not put under tags is not for it */
+  #live(id: ObjectId, by: object): Exclude<Stored, Failed> {
     const stored = this.#objects.get(id)
     if (stored === undefined) throw notFound(id)
+    if (!isFor(stored, by)) {
+      this.#onForeign(by)
+      throw foreign(id)
+    }
     if (stored.kind === 'failed') throw new Poison(stored)
     return stored
   }
 
   /** A tensor, or the weight of a model, by its own id (not a gradient). */
-  cell(id: ObjectId): TensorCell {
+  cell(id: ObjectId, by: object): TensorCell {
     const hash = id.indexOf('#')
-    const stored = this.#live(hash < 0 ? id : id.slice(0, hash))
+    const stored = this.#live(hash < 0 ? id : id.slice(0, hash), by)
     if (hash < 0) {
       if (stored.kind !== 'tensor') throw wrongKind(id, stored.kind, 'tensor')
       return stored
@@ -158,39 +184,39 @@ export class Store {
   }
 
   /** What an id gives to read: a tensor, a weight, or the gradient of either. */
-  read(id: ObjectId): Readable {
+  read(id: ObjectId, by: object): Readable {
     const of = gradientOf(id)
     if (of !== null) {
-      const { tracked, gradAccess, owner } = this.cell(of)
+      const { tracked, gradAccess, owner } = this.cell(of, by)
       if (tracked.grad === null) {
         throw sottoError('ERR_NO_GRAD', 'no gradient is there: backward did not reach this tensor', { id })
       }
       return { tensor: tracked.grad, access: gradAccess, labels: NO_LABELS, tracked: null, owner, failure: null }
     }
-    const cell = this.cell(id)
+    const cell = this.cell(id, by)
     const { labels, failure } = 'labels' in cell ? (cell as StoredTensor) : { labels: NO_LABELS, failure: null }
     const { tracked, access, owner } = cell
     return { tensor: tracked.tensor, access, labels, tracked, owner, failure }
   }
 
-  model(id: ObjectId): StoredModel {
-    const stored = this.#live(id)
+  model(id: ObjectId, by: object): StoredModel {
+    const stored = this.#live(id, by)
     if (stored.kind !== 'model') throw wrongKind(id, stored.kind, 'model')
     return stored
   }
-  optimizer(id: ObjectId): StoredOptimizer {
-    const stored = this.#live(id)
+  optimizer(id: ObjectId, by: object): StoredOptimizer {
+    const stored = this.#live(id, by)
     if (stored.kind !== 'optimizer') throw wrongKind(id, stored.kind, 'optimizer')
     return stored
   }
   /** What another part of the library keeps. */
-  other(id: ObjectId, kind: StoredOther['kind']): StoredOther {
-    const stored = this.#live(id)
+  other(id: ObjectId, kind: StoredOther['kind'], by: object): StoredOther {
+    const stored = this.#live(id, by)
     if (stored.kind !== kind) throw wrongKind(id, stored.kind, kind)
     return stored as StoredOther
   }
-  edge(id: ObjectId): StoredEdge {
-    const stored = this.#live(id)
+  edge(id: ObjectId, by: object): StoredEdge {
+    const stored = this.#live(id, by)
     if (stored.kind !== 'edge') throw wrongKind(id, stored.kind, 'edge of a graph')
     return stored
   }
@@ -210,12 +236,13 @@ export class Store {
     const of = gradientOf(id)
     if (of !== null) {
       const stored = this.#objects.get(of.split('#')[0]!)
-      if (stored && stored.kind !== 'failed') this.cell(of).tracked.zeroGrad()
+      if (stored && stored.kind !== 'failed') this.cell(of, stored.session).tracked.zeroGrad()
       return
     }
     const stored = this.#objects.get(id)
     if (stored === undefined) return
     this.#objects.delete(id)
+    this.#uncount(id, stored)
     release(stored)
   }
 
@@ -226,6 +253,33 @@ export class Store {
 
   clear(): void {
     for (const id of [...this.#objects.keys()]) this.free(id)
+  }
+
+  /** What an identity keeps here: edges and failures count as objects, and take no bytes. */
+  usedBy(owner: string): Usage {
+    return this.#usage.get(owner) ?? { objects: 0, bytes: 0 }
+  }
+
+  #count(id: ObjectId, stored: Stored): void {
+    const size = bytesOf(stored)
+    const usage = this.#usage.get(stored.owner) ?? { objects: 0, bytes: 0 }
+    this.#usage.set(stored.owner, { objects: usage.objects + 1, bytes: usage.bytes + size })
+    this.#bytes += size
+    if (size > 0) this.#sizes.set(id, size)
+  }
+
+  #uncount(id: ObjectId, { owner }: Stored): void {
+    const size = this.#sizes.get(id) ?? 0
+    this.#sizes.delete(id)
+    this.#bytes -= size
+    const { objects, bytes } = this.usedBy(owner)
+    if (objects <= 1) this.#usage.delete(owner)
+    else this.#usage.set(owner, { objects: objects - 1, bytes: bytes - size })
+  }
+
+  /** Bytes of all objects when they were made: the state of optimizers and gradients come on top. */
+  get bytes(): number {
+    return this.#bytes
   }
 
   *entries(): Iterable<[ObjectId, Stored]> {
@@ -244,10 +298,33 @@ export class Store {
     return count
   }
 
-  infos(): ObjectInfo[] {
+  /** What is here of all sessions, or of what one of them may use. */
+  infos(by?: object): ObjectInfo[] {
     const infos: ObjectInfo[] = []
-    for (const [id, stored] of this.#objects) if (stored.kind !== 'edge') infos.push(infoOf(id, stored))
+    for (const [id, stored] of this.#objects) {
+      if (stored.kind !== 'edge' && (by === undefined || isFor(stored, by))) infos.push(infoOf(id, stored))
+    }
     return infos
+  }
+}
+
+interface Usage {
+  readonly objects: number
+  readonly bytes: number
+}
+
+/** Bytes of an object's values. */
+function bytesOf(stored: Stored): number {
+  switch (stored.kind) {
+    case 'tensor':
+      return byteSizeOf(specOf(stored.tracked.tensor))
+    case 'model':
+      return stored.weights.reduce((sum, { tracked }) => sum + byteSizeOf(specOf(tracked.tensor)), 0)
+    case 'share':
+    case 'fixed':
+      return stored.bytes
+    default:
+      return 0
   }
 }
 
@@ -294,10 +371,10 @@ function infoOf(id: ObjectId, stored: Exclude<Stored, StoredEdge>): ObjectInfo {
     case 'tensor': {
       const spec = specOf(stored.tracked.tensor)
       const { requiresGrad } = stored.tracked
-      return { ...common, ...spec, bytes: byteSizeOf(spec), isPrivate: stored.access.length > 0, requiresGrad }
+      return { ...common, ...spec, bytes: bytesOf(stored), isPrivate: stored.access.length > 0, requiresGrad }
     }
     case 'model': {
-      const bytes = stored.weights.reduce((sum, { tracked }) => sum + byteSizeOf(specOf(tracked.tensor)), 0)
+      const bytes = bytesOf(stored)
       return { ...common, ...EMPTY, bytes, isPrivate: modelAccess(stored).length > 0, requiresGrad: true }
     }
     case 'optimizer': {

@@ -18,8 +18,8 @@ export async function whoSawWhat(
   { print = (text) => console.log(`\n${text}`) }: WhoSawWhatOptions = {},
 ): Promise<string> {
   // Two handles may be sessions on one worker, which has one ledger.
-  const byAddress = new Map(workers.map((worker) => [worker.address, worker]))
-  const ledgers = await Promise.all([...byAddress.values()].map((worker) => worker.ledger()))
+  const byKey = new Map(workers.map((worker) => [worker.key, worker]))
+  const ledgers = await Promise.all([...byKey.values()].map((worker) => worker.ledger()))
   const entries = once(ledgers.flat())
   entries.sort((a, b) => (a.to === b.to ? a.first - b.first : a.to < b.to ? -1 : 1))
   const table = new Table({
@@ -35,7 +35,7 @@ export async function whoSawWhat(
       to,
       refused || entry.event === 'shared' ? `nothing of ${whatOf(entry)}` : whatOf(entry),
       from,
-      refused ? `${operation}, refused` : operation,
+      [operation, ...(refused ? ['refused'] : []), ...(entry.route ? [`${entry.route}, sealed`] : [])].join(', '),
       why,
       count,
       bytes,

@@ -273,7 +273,7 @@ onEveryWorker((worker) => {
     const peer = links.find(({ role, name, bytesOut }) => role === 'peer' && name === 'alice' && bytesOut > 0)
     expect(peer!.framesOut).toBeGreaterThan(0)
     expect(peer!.bytesOut).toBeGreaterThanOrEqual(4000)
-    const caller = links.find(({ role }) => role === 'caller')
+    const caller = links.find(({ role, name }) => role === 'caller' && name === 'me')
     expect(caller!.bytesIn).toBeGreaterThanOrEqual(4000)
   })
 

@@ -1,28 +1,86 @@
 import { hook, VirtualWorker, type Worker } from 'sotto'
-import { afterEach, beforeAll, describe } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe } from 'vitest'
 import { readyForTest } from '../backend.ts'
+import { ServedWorkers } from './served.ts'
 
-/** Every way to reach a worker: each suite here runs on all of them. */
-export const kinds: Readonly<Record<string, (id: string) => Worker>> = {
-  'in process': (id) => new VirtualWorker(id),
-  'in process, every frame turned into bytes and back': (id) => new VirtualWorker(id, { codec: true }),
-  'over links with latency and jitter': (id) => new VirtualWorker(id, { codec: true, latency: 2, jitter: 3, seed: 7 }),
+type Make = (id: string) => Worker
+
+/** Servers for workers that are reached by sockets, one of each kind for a file of tests. */
+const servers = new Map<boolean, ServedWorkers>()
+const served = (withTls: boolean) => (id: string) => servers.get(withTls)!.worker(id)
+
+/** A thread takes a second to start: one of each name serves a whole file, with new sessions in every test. */
+const threads = new Map<string, VirtualWorker>()
+function threaded(id: string): Worker {
+  const thread = threads.get(id) ?? new VirtualWorker(id, { thread: true, identity: 'nobody' })
+  threads.set(id, thread)
+  const handle = thread.as('me')
+  const as = handle.as.bind(handle)
+  const others = new Set<Worker>()
+  handle.as = (identity) => {
+    const other = as(identity)
+    others.add(other)
+    return other
+  }
+  // What closes is every session that the test has had; the thread stays.
+  const close = handle.close.bind(handle)
+  handle.close = async () => {
+    for (const other of others) await other.close()
+    await close()
+  }
+  return handle
 }
 
+let made = 0
+/** Every worker is of another kind than the one before. */
+const inTurn =
+  (...ways: Make[]): Make =>
+  (id) =>
+    ways[made++ % ways.length]!(id)
+
+const inProcess = {
+  'in process': (id: string) => new VirtualWorker(id),
+  'in process, every frame turned into bytes and back': (id: string) => new VirtualWorker(id, { codec: true }),
+  'over links with latency and jitter': (id: string) =>
+    new VirtualWorker(id, { codec: true, latency: 2, jitter: 3, seed: 7 }),
+}
+
+/** Every way to reach a worker: each suite here runs on all of them. How frames travel is the same on every backend. */
+export const kinds: Readonly<Record<string, Make>> =
+  process.env.SOTTO_TEST_BACKEND === 'cpu'
+    ? inProcess
+    : {
+        ...inProcess,
+        'over WebSockets': served(false),
+        'over WebSockets with TLS': served(true),
+        'in threads': threaded,
+        'in turn in process, over WebSockets and in threads': inTurn(
+          (id) => new VirtualWorker(id),
+          served(false),
+          threaded,
+        ),
+      }
+
 /** Runs a suite on every kind of worker. `worker` makes workers that are closed after the test. */
-export function onEveryWorker(suite: (worker: (id: string) => Worker, kind: string) => void): void {
+export function onEveryWorker(suite: (worker: Make, kind: string) => void): void {
+  beforeAll(async () => {
+    await readyForTest()
+    hook()
+    for (const withTls of [false, true]) servers.set(withTls, await ServedWorkers.start(withTls))
+  })
+  afterAll(async () => {
+    for (const server of servers.values()) await server.close()
+    for (const thread of threads.values()) await thread.close()
+    threads.clear()
+  })
   describe.each(Object.entries(kinds))('%s', (kind, make) => {
-    const made: Worker[] = []
-    beforeAll(async () => {
-      await readyForTest()
-      hook()
-    })
+    const open: Worker[] = []
     afterEach(async () => {
-      await Promise.all(made.splice(0).map((worker) => worker.close()))
+      await Promise.all(open.splice(0).map((worker) => worker.close()))
     })
     suite((id) => {
       const worker = make(id)
-      made.push(worker)
+      open.push(worker)
       return worker
     }, kind)
   })

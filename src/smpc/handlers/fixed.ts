@@ -25,7 +25,7 @@ export const fixedHandlers: SecretHandlers<'fixTensor' | 'floatTensor' | 'fixedR
 
   floatTensor(session, { id, out }) {
     checkNew(session, [out])
-    const { value, encoding, access, failure: before } = session.host.store.other(id, 'fixed') as StoredFixed
+    const { value, encoding, access, failure: before } = session.host.store.other(id, 'fixed', session) as StoredFixed
     const spec = specFor(encoding, value.shape)
     checkRoom(session, 'floatPrecision', [spec])
     let tensor: tf.Tensor | undefined
@@ -52,7 +52,7 @@ export const fixedHandlers: SecretHandlers<'fixTensor' | 'floatTensor' | 'fixedR
     const attrs = given.map((attr) => attr ?? undefined)
     const found = operands.map((operand) =>
       typeof operand === 'string'
-        ? (session.host.store.other(operand, 'fixed') as StoredFixed)
+        ? (session.host.store.other(operand, 'fixed', session) as StoredFixed)
         : { value: publicOperand(session, operand), access: PUBLIC, failure: null },
     )
     const values = found.map(({ value }) => value)
@@ -87,7 +87,7 @@ export const fixedHandlers: SecretHandlers<'fixTensor' | 'floatTensor' | 'fixedR
     session.raiseEffects()
     const { store } = session.host
     const operation = keep ? 'fetch' : 'get'
-    const stored = seeFailure(session, operation, () => store.other(id, 'fixed')) as StoredFixed
+    const stored = seeFailure(session, operation, () => store.other(id, 'fixed', session)) as StoredFixed
     const { value, access, owner, failure } = stored
     const spec = specFor(stored.encoding, value.shape)
     if (!maySee(access, session.name)) refuse(session, operation, spec, { access })

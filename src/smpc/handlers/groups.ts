@@ -1,6 +1,6 @@
 /** Messages that make a worker a party or a provider, and those of members to each other. */
 import { sottoError } from '../../errors.ts'
-import type { HostSession } from '../../worker/host.ts'
+import type { HostSession } from '../../worker/host-session.ts'
 import { Poison } from '../../worker/store.ts'
 import { type Correlation, elementsOf } from '../correlations.ts'
 import type { SecretHandlers } from '../handlers.ts'
@@ -51,8 +51,9 @@ export const groupHandlers: SecretHandlers<
   },
 
   secretParts(session, { group, parts }) {
-    if (session.role !== 'peer') throw sottoError('ERR_PERMISSION', 'only a peer may hand over parts of a secret')
-    membersOf(session.host).take(session.name, group, parts)
+    const { principal } = session
+    if (principal.role !== 'peer') throw sottoError('ERR_PERMISSION', 'only a peer may hand over parts of a secret')
+    membersOf(session.host).take(principal.owner, session.name, group, parts)
   },
 }
 

@@ -1,6 +1,6 @@
 /** Public operands of commands: what a caller writes into a computation is known on the worker from then on. */
 import { recordCame } from '../../worker/handlers/disclosure.ts'
-import type { HostSession } from '../../worker/host.ts'
+import type { HostSession } from '../../worker/host-session.ts'
 import type { RingWire } from '../messages.ts'
 import { type RingTensor, ringTensor, wordsOf } from '../ring/tensor.ts'
 

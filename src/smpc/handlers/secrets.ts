@@ -6,7 +6,7 @@ import { Tracked } from '../../tensor/tape.ts'
 import { checkNew, checkRoom, storeTensor } from '../../worker/handlers/compute.ts'
 import { recordCame, recordOpened, recordShared, refuse } from '../../worker/handlers/disclosure.ts'
 import { deliver, failedDeposit, failureIn } from '../../worker/handlers/transfer.ts'
-import type { HostSession } from '../../worker/host.ts'
+import type { HostSession } from '../../worker/host-session.ts'
 import {
   type Access,
   accessFrom,
@@ -76,7 +76,7 @@ export const secretHandlers: SecretHandlers<
       recordShared(session, spec, { parties: names, provider, tags })
       const shares = sharesOf(value, to.length)
       // Whoever gets a share can tell whether its group is the one that was meant.
-      const members = access.length === 0 ? [] : others.map((name) => ({ name, address: session.peers.get(name)! }))
+      const members = access.length === 0 ? [] : others.map((name) => ({ name, key: session.peers.get(name)!.key }))
       to.forEach(({ name, key }, i) => {
         const deposit = { kind: 'share', ...shares[i]!, members, access: plainAccess(access) } as const
         hand(session, name, key, failure === null ? deposit : { ...deposit, failure })
@@ -91,7 +91,7 @@ export const secretHandlers: SecretHandlers<
   async secretTake(session, { group, from, key, out, shape }) {
     const party = partyOf(session, group)
     party.check()
-    const deposit = await session.host.mailbox.take(key, from, session)
+    const deposit = await session.take(key, from)
     if (deposit.kind === 'failed') throw failureIn(deposit)
     together(party, () => {
       if (deposit.kind !== 'share' || showShape(deposit.shape) !== showShape(shape)) {
@@ -154,8 +154,7 @@ export const secretHandlers: SecretHandlers<
   },
 
   async secretReceive(session, { from, out, shape, encoding, labels }) {
-    const { mailbox } = session.host
-    const deposits = await Promise.all(from.map(async ({ name, key }) => mailbox.take(key, name, session)))
+    const deposits = await Promise.all(from.map(async ({ name, key }) => session.take(key, name)))
     const failed = deposits.find((deposit) => deposit.kind === 'failed')
     if (failed?.kind === 'failed') throw failureIn(failed)
     const opened = deposits.flatMap((deposit) => (deposit.kind === 'share' ? [deposit] : []))
@@ -183,7 +182,7 @@ function checkNewShare(session: HostSession, operation: string, out: string, sha
 
 /** Hands something over under a key: to a peer, or to this worker itself. */
 function hand(session: HostSession, to: string, key: string, content: Deposit): void {
-  if (to === session.host.id) session.host.mailbox.put(key, to, content)
+  if (to === session.host.id) session.put(key, to, content)
   else deliver(session, to, key, content)
 }
 
@@ -213,8 +212,8 @@ function checkGroup(
   if (access.length === 0) return
   const { parties, provider } = party.options
   const others = [...parties, ...(provider === null ? [] : [provider])]
-  const meant = new Map(members.map(({ name, address }) => [name, address]))
+  const meant = new Map(members.map(({ name, key }) => [name, key]))
   const isMeant = (name: string): boolean =>
-    name === from || name === session.host.id || (meant.has(name) && meant.get(name) === session.peers.get(name))
+    name === from || name === session.host.id || (meant.has(name) && meant.get(name) === session.peers.get(name)?.key)
   if (!others.every(isMeant)) throw refusedToShare(others, access)
 }

@@ -6,7 +6,7 @@ import { sameShape, showShape } from '../../tensor/shape.ts'
 import { backward, type Root, rootOf } from '../../tensor/tape.ts'
 import { fromWire, toWire } from '../../tensor/wire.ts'
 import type { HandlersOf } from '../handlers.ts'
-import type { HostSession } from '../host.ts'
+import type { HostSession } from '../host-session.ts'
 import { type Access, accessFrom, combine, derivedFrom, maySee, PUBLIC } from '../permissions.ts'
 import type { Deposit } from '../protocol.ts'
 import { OperationFailed, type StoredEdge } from '../store.ts'
@@ -16,7 +16,7 @@ import { deliver, failureIn, orTell, tensorDeposit, whenThere } from './transfer
 
 export const autogradHandlers: HandlersOf<'backward' | 'relay' | 'relayHome'> = {
   backward(session, { root, ...part }) {
-    const { store, mailbox } = session.host
+    const { store } = session.host
     return inPass(session, part, () => {
       if ('id' in root) {
         const { tracked, access } = ownCell(session, 'backward', root.id)
@@ -43,7 +43,7 @@ export const autogradHandlers: HandlersOf<'backward' | 'relay' | 'relayHome'> = 
         const seed = { tensor: fromWire(value), access: accessFrom(deposit.access), owned: true }
         run(session, part, anchor.root, seed, combine(access, seed.access))
       }
-      return whenThere(mailbox.take(root.key, root.from, session), (deposit) => {
+      return whenThere(session.take(root.key, root.from), (deposit) => {
         try {
           arrived(deposit)
         } finally {
@@ -89,7 +89,7 @@ export const autogradHandlers: HandlersOf<'backward' | 'relay' | 'relayHome'> = 
 
 /** An edge that this session's identity made. */
 function ownEdge(session: HostSession, id: ObjectId): StoredEdge {
-  const edge = session.host.store.edge(id)
+  const edge = session.host.store.edge(id, session)
   if (edge.owner !== session.name) {
     const spec = { shape: edge.anchor.shape, dtype: 'float32' } as const
     refuseChange(session, 'backward', spec, `backward: the edge belongs to ${edge.owner}`)
@@ -137,7 +137,7 @@ interface Seed {
 
 function seedOf(session: HostSession, seed: OperandWire, shape: readonly number[]): Seed {
   if (typeof seed === 'string') {
-    const { tensor, access } = session.host.store.read(seed)
+    const { tensor, access } = session.host.store.read(seed, session)
     if (!sameShape(tensor.shape, shape) || tensor.dtype !== 'float32') {
       throw sottoError(
         'ERR_SHAPE',

@@ -3,10 +3,10 @@ import { sottoError } from '../../errors.ts'
 import { tf } from '../../tensor/backend.ts'
 import type { Labels, ObjectId, OperandWire } from '../../tensor/location.ts'
 import type { Value } from '../../tensor/ops.ts'
-import { type Spec, showShape, sizeOf } from '../../tensor/shape.ts'
+import { byteSizeOf, type Spec, showShape, sizeOf } from '../../tensor/shape.ts'
 import { record, type Segment, Tracked } from '../../tensor/tape.ts'
 import { fromWire, specOf } from '../../tensor/wire.ts'
-import type { HostSession } from '../host.ts'
+import type { HostSession } from '../host-session.ts'
 import { type Access, combine, derivedFrom, PUBLIC } from '../permissions.ts'
 import type { ErrorWire } from '../protocol.ts'
 import { NO_LABELS, OperationFailed, type TensorCell } from '../store.ts'
@@ -27,7 +27,7 @@ const CONSTANT = { access: PUBLIC, tracked: null, failure: null }
 
 export function findOperand(session: HostSession, operand: Exclude<OperandWire, null>): Found {
   if (typeof operand === 'string') {
-    const { tensor, access, tracked, owner, failure } = session.host.store.read(operand)
+    const { tensor, access, tracked, owner, failure } = session.host.store.read(operand, session)
     // Another identity's tensors take part as constants: its gradients are not ours to change.
     const own = owner === session.name ? tracked : null
     return { spec: specOf(tensor), access, tracked: own, failure, value: () => tensor }
@@ -54,7 +54,7 @@ export const accessOfAll = (values: readonly { readonly access: Access }[]): Acc
 
 /** A tensor of this session's identity, to be changed. */
 export function ownCell(session: HostSession, operation: string, id: ObjectId): TensorCell {
-  const cell = session.host.store.cell(id)
+  const cell = session.host.store.cell(id, session)
   if (cell.owner !== session.name) {
     refuseChange(
       session,
@@ -78,9 +78,14 @@ export function checkNew(session: HostSession, ids: readonly (ObjectId | null)[]
   for (const id of given) checkFree(session, id)
 }
 
+/** What outlives its session must be found by others than its maker's pointer. */
+export function checkKept(keep: boolean, { tags }: Labels): void {
+  if (keep && tags.length === 0) throw sottoError('ERR_ARGUMENT_VALUE', 'send: what is kept needs tags to be found by')
+}
+
 /** Refuses results that the worker has no room for, before anything is computed. */
 export function checkRoom(session: HostSession, name: string, specs: readonly Spec[]): void {
-  const { elements, objects } = session.host.limits
+  const { elements, objects, bytes, identityObjects, identityBytes } = session.host.limits
   for (const { shape } of specs) {
     if (!(sizeOf(shape) <= elements)) {
       throw sottoError(
@@ -89,8 +94,20 @@ export function checkRoom(session: HostSession, name: string, specs: readonly Sp
       )
     }
   }
-  if (session.host.store.count + specs.length > objects) {
+  const { store } = session.host
+  if (store.count + specs.length > objects) {
     throw sottoError('ERR_LIMIT', `${name}: the worker holds ${objects} objects, and no more fit`)
+  }
+  const more = specs.reduce((sum, spec) => sum + byteSizeOf(spec), 0)
+  if (store.bytes + more > bytes) {
+    throw sottoError('ERR_LIMIT', `${name}: the worker holds ${store.bytes} of ${bytes} bytes, and ${more} do not fit`)
+  }
+  const own = store.usedBy(session.name)
+  if (own.objects + specs.length > identityObjects || own.bytes + more > identityBytes) {
+    throw sottoError(
+      'ERR_LIMIT',
+      `${name}: ${session.name} has ${own.objects} objects and ${own.bytes} bytes here; the most is ${identityObjects} and ${identityBytes}`,
+    )
   }
 }
 
@@ -165,11 +182,17 @@ export function storeTensor(
   session: HostSession,
   id: ObjectId,
   tracked: Tracked,
-  { access, labels = NO_LABELS, failure = null }: { access: Access; labels?: Labels; failure?: ErrorWire | null },
+  {
+    access,
+    labels = NO_LABELS,
+    failure = null,
+    keep = false,
+  }: { access: Access; labels?: Labels; failure?: ErrorWire | null; keep?: boolean },
 ): void {
   const { name: owner } = session
+  const common = { kind: 'tensor', tracked, access, gradAccess: PUBLIC, owner, labels, failure } as const
   try {
-    session.host.store.add(id, { kind: 'tensor', tracked, access, gradAccess: PUBLIC, owner, session, labels, failure })
+    session.host.store.add(id, { ...common, session: keep ? session.host : session })
   } catch (error) {
     tracked.release()
     throw error

@@ -4,7 +4,7 @@
  */
 import { sottoError } from '../../errors.ts'
 import { byteSizeOf, type Shape, type Spec, sizeOf } from '../../tensor/shape.ts'
-import type { HostSession } from '../host.ts'
+import type { HostSession } from '../host-session.ts'
 import type { LedgerEvent } from '../ledger.ts'
 import { type Access, maySee, PUBLIC, refused } from '../permissions.ts'
 import { OperationFailed, Poison } from '../store.ts'
@@ -21,7 +21,9 @@ function write(
   const { shape, dtype } = spec
   // Of a secret that is shared, nobody sees a byte.
   const bytes = event === 'refused' || event === 'shared' ? 0 : byteSizeOf(spec)
-  ledger.record({ event, operation, shape, dtype, from: id, to: id, ...details, bytes })
+  const isRelayed = event === 'came' ? session.comesRelayed(details.from) : session.goesRelayed(details.to)
+  const route = isRelayed ? ({ route: 'relayed' } as const) : {}
+  ledger.record({ event, operation, shape, dtype, from: id, to: id, ...details, ...route, bytes })
 }
 
 const askedBy = (session: HostSession, access: Access): string =>

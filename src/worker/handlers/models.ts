@@ -8,21 +8,28 @@ import type { Spec } from '../../tensor/shape.ts'
 import { Tracked } from '../../tensor/tape.ts'
 import { toWire } from '../../tensor/wire.ts'
 import type { HandlersOf } from '../handlers.ts'
-import type { HostSession } from '../host.ts'
+import type { HostSession } from '../host-session.ts'
 import { type Access, accessOf, combine, derivedFrom, maySee, PUBLIC } from '../permissions.ts'
 import { modelAccess, type StoredModel, type StoredOptimizer } from '../store.ts'
-import { accessOfAll, checkNew, checkRoom, compute, failureOf, findOperand, valueFor } from './compute.ts'
+import { accessOfAll, checkKept, checkNew, checkRoom, compute, failureOf, findOperand, valueFor } from './compute.ts'
 import { asOne, type Coming, recordCame, recordLeft, refuse, refuseChange, seeFailure } from './disclosure.ts'
 import { disposeSlots, optimizerFromWire, optimizerToWire, ownOptimizer } from './optimizers.ts'
 
 export const modelHandlers: HandlersOf<'putModel' | 'copyModel' | 'apply' | 'getModel'> = {
-  putModel(session, { out, model, labels, privacy, optimizers }) {
+  putModel(session, { out, model, labels, privacy, optimizers, keep = false }) {
+    checkKept(keep, labels)
     const access = accessOf(privacy, session.name)
-    storeModel(session, out, model, { labels, access, optimizers, came: { operation: 'send model', how: 'sent' } })
+    storeModel(session, out, model, {
+      labels,
+      access,
+      optimizers,
+      keep,
+      came: { operation: 'send model', how: 'sent' },
+    })
   },
 
   copyModel(session, { id, out }) {
-    const stored = session.host.store.model(id)
+    const stored = session.host.store.model(id, session)
     storeModel(session, out, storedToWire(stored, []), {
       labels: stored.labels,
       access: modelAccess(stored),
@@ -32,7 +39,7 @@ export const modelHandlers: HandlersOf<'putModel' | 'copyModel' | 'apply' | 'get
   },
 
   apply(session, { model: id, operands, out, training, grad }) {
-    const stored = session.host.store.model(id)
+    const stored = session.host.store.model(id, session)
     const { model, weights, owner } = stored
     const found = operands.map((operand) => {
       if (operand === null) throw sottoError('ERR_PROTOCOL', 'apply: takes tensors')
@@ -88,7 +95,7 @@ export const modelHandlers: HandlersOf<'putModel' | 'copyModel' | 'apply' | 'get
     session.raiseEffects()
     const { store } = session.host
     const operation = keep ? 'fetch model' : 'get model'
-    const stored = seeFailure(session, operation, () => store.model(id))
+    const stored = seeFailure(session, operation, () => store.model(id, session))
     const access = modelAccess(stored)
     if (!maySee(access, session.name)) {
       refuse(session, operation, specOfModel(stored), { access, tags: stored.labels.tags })
@@ -124,6 +131,8 @@ export interface ModelOptions {
   readonly access: Access
   /** Ids under which the optimizers that came along are kept. */
   readonly optimizers: readonly ObjectId[]
+  /** Whether it outlives the session. */
+  readonly keep?: boolean
   /** How it came, for the ledger; null for a copy made here. */
   readonly came: (Coming & { readonly operation: string }) | null
 }
@@ -131,7 +140,7 @@ export interface ModelOptions {
 /** Builds and keeps a model, and the optimizers that came along with it. */
 export function storeModel(session: HostSession, out: ObjectId, wire: ModelWire, options: ModelOptions): void {
   const { store } = session.host
-  const { labels, access, optimizers, came } = options
+  const { labels, access, optimizers, came, keep = false } = options
   if (came !== null) {
     for (const { operation, spec } of partsOf(came.operation, wire)) {
       recordCame(session, operation, spec, { ...came, tags: labels.tags })
@@ -165,7 +174,16 @@ export function storeModel(session: HostSession, out: ObjectId, wire: ModelWire,
     owner,
   }))
   const { type, topology } = wire
-  const stored: StoredModel = { kind: 'model', model, type, topology, weights, labels, owner, session }
+  const stored: StoredModel = {
+    kind: 'model',
+    model,
+    type,
+    topology,
+    weights,
+    labels,
+    owner,
+    session: keep ? session.host : session,
+  }
   const restored: StoredOptimizer[] = []
   try {
     for (const state of wire.optimizers) restored.push(optimizerFromWire(session, weights, state))

@@ -7,7 +7,7 @@ import { completeConfig, optimizerRules } from '../../tensor/optimizers.ts'
 import { sameShape } from '../../tensor/shape.ts'
 import { fromWire, type TensorWire, toWire } from '../../tensor/wire.ts'
 import type { HandlersOf } from '../handlers.ts'
-import type { HostSession } from '../host.ts'
+import type { HostSession } from '../host-session.ts'
 import { combine } from '../permissions.ts'
 import type { StoredOptimizer, TensorCell } from '../store.ts'
 import { ownCell } from './compute.ts'
@@ -49,7 +49,7 @@ export const optimizerHandlers: HandlersOf<'putOptimizer' | 'configure' | 'step'
 
 /** An optimizer of this session's identity, to be used or to go along with its model. */
 export function ownOptimizer(session: HostSession, operation: string, id: ObjectId): StoredOptimizer {
-  const optimizer = session.host.store.optimizer(id)
+  const optimizer = session.host.store.optimizer(id, session)
   if (optimizer.owner !== session.name) {
     const spec = asOne(optimizer.parameters.map(({ tracked }) => tracked.tensor))
     refuseChange(session, operation, spec, `the optimizer belongs to ${optimizer.owner}`)

@@ -9,7 +9,7 @@ const PEERS = 4096
 export const sessionHandlers: HandlersOf<
   'hello' | 'peers' | 'deposit' | 'search' | 'objects' | 'flush' | 'ledger' | 'stats'
 > = {
-  hello(session, { version, role, name, session: id }) {
+  hello(session, { version, name, session: id, secret }) {
     if (session.greeted) throw sottoError('ERR_PROTOCOL', 'hello comes once')
     if (version !== PROTOCOL_VERSION) {
       throw sottoError(
@@ -17,31 +17,32 @@ export const sessionHandlers: HandlersOf<
         `this worker speaks version ${PROTOCOL_VERSION} of the protocol, the peer ${version}`,
       )
     }
-    session.greet(role, name, id)
+    session.greet(name, id, secret)
     return { worker: session.host.id, version: PROTOCOL_VERSION }
   },
 
   peers(session, { peers }) {
-    for (const { name, address } of peers) {
+    for (const peer of peers) {
+      const { name } = peer
       if (session.peers.size >= PEERS && !session.peers.has(name)) {
         throw sottoError('ERR_LIMIT', `${PEERS} peers were introduced in this session; no more fit`)
       }
-      session.peers.set(name, address)
+      session.peers.set(name, peer)
     }
   },
 
   deposit(session, { key, content }) {
     if (session.role !== 'peer') throw sottoError('ERR_PERMISSION', 'only a peer may deposit')
-    session.host.mailbox.put(key, session.name, content)
+    session.put(key, session.name, content)
   },
 
   search(session, { tags }) {
     return session.host.store
-      .infos()
+      .infos(session)
       .filter((info) => info.kind === 'tensor' && tags.every((tag) => info.tags.includes(tag)))
   },
 
-  objects: (session) => session.host.store.infos(),
+  objects: (session) => session.host.store.infos(session),
 
   flush(session) {
     const end = (): null => {

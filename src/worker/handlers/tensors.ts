@@ -8,9 +8,10 @@ import { record, Tracked } from '../../tensor/tape.ts'
 import { fromWire, specOf, toWire } from '../../tensor/wire.ts'
 import type { HandlersOf } from '../handlers.ts'
 import { accessOf, maySee } from '../permissions.ts'
-import { gradientOf, Poison } from '../store.ts'
+import { gradientOf, isFor, Poison } from '../store.ts'
 import {
   accessOfAll,
+  checkKept,
   checkNew,
   checkRoom,
   compute,
@@ -26,12 +27,13 @@ import { addEdge } from './transfer.ts'
 export const tensorHandlers: HandlersOf<
   'put' | 'run' | 'get' | 'free' | 'copy' | 'detach' | 'requireGrad' | 'zeroGrad'
 > = {
-  put(session, { out, value, labels, privacy, requiresGrad, edge }) {
+  put(session, { out, value, labels, privacy, requiresGrad, edge, keep = false }) {
+    checkKept(keep, labels)
     checkRoom(session, 'send', [value])
     checkNew(session, [out, edge])
     const access = accessOf(privacy, session.name)
     const tracked = new Tracked(tf.keep(fromWire(value)), { requiresGrad: requiresGrad && value.dtype === 'float32' })
-    storeTensor(session, out, tracked, { access, labels })
+    storeTensor(session, out, tracked, { access, labels, keep })
     if (edge !== null) addEdge(session, edge, tracked, access, true)
     recordCame(session, 'send', value, { how: 'sent', tags: labels.tags })
   },
@@ -63,7 +65,7 @@ export const tensorHandlers: HandlersOf<
     session.raiseEffects()
     const { store } = session.host
     const operation = keep ? 'fetch' : 'get'
-    const { tensor, access, labels, owner, failure } = seeFailure(session, operation, () => store.read(id))
+    const { tensor, access, labels, owner, failure } = seeFailure(session, operation, () => store.read(id, session))
     const spec = specOf(tensor)
     const what = gradientOf(id) === null ? operation : `${operation} gradient`
     if (!maySee(access, session.name)) refuse(session, what, spec, { access, tags: labels.tags })
@@ -78,12 +80,13 @@ export const tensorHandlers: HandlersOf<
     const { store } = session.host
     for (const id of ids) {
       // Others' objects are not freed, and a stale id is not an error: frees come late, from garbage collectors.
-      if (store.find(id.split('#')[0]!)?.owner === session.name) store.free(id)
+      const stored = store.find(id.split('#')[0]!)
+      if (stored?.owner === session.name && isFor(stored, session)) store.free(id)
     }
   },
 
   copy(session, { id, out, grad }) {
-    const { tensor, access, labels, tracked, owner, failure } = session.host.store.read(id)
+    const { tensor, access, labels, tracked, owner, failure } = session.host.store.read(id, session)
     checkRoom(session, 'copy', [specOf(tensor)])
     const source = grad && tracked && owner === session.name ? [tracked] : []
     const { tensors, segment } = record(source, () => tf.clone(tensor))
@@ -93,7 +96,7 @@ export const tensorHandlers: HandlersOf<
   },
 
   detach(session, { id, out }) {
-    const { tensor, access, failure } = session.host.store.read(id)
+    const { tensor, access, failure } = session.host.store.read(id, session)
     checkRoom(session, 'detach', [specOf(tensor)])
     storeTensor(session, out, new Tracked(tf.keep(record([], () => tf.clone(tensor)).tensors[0]!)), { access, failure })
   },

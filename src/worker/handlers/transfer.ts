@@ -5,10 +5,9 @@ import type { Labels, ObjectId } from '../../tensor/location.ts'
 import { Anchor, Tracked } from '../../tensor/tape.ts'
 import { fromWire, specOf, toWire } from '../../tensor/wire.ts'
 import type { HandlersOf } from '../handlers.ts'
-import type { HostSession } from '../host.ts'
+import type { HostSession } from '../host-session.ts'
 import { type Access, accessFrom, plainAccess } from '../permissions.ts'
 import type { Deposit, ErrorWire } from '../protocol.ts'
-import type { Session } from '../session.ts'
 import { modelAccess, NO_LABELS, Poison, type StoredModel } from '../store.ts'
 import { checkFree, checkNew, checkRoom, storeTensor } from './compute.ts'
 import { poisonOf, recordCame, recordLeft, refuse, seeFailure } from './disclosure.ts'
@@ -18,14 +17,16 @@ export const transferHandlers: HandlersOf<'transfer' | 'receive'> = {
   transfer(session, { id, to, key, keep, edge, optimizers }) {
     const { store } = session.host
     orTell(session, to, key, () => {
-      const stored = store.find(id)
-      if (stored?.kind === 'model') {
+      if (store.find(id)?.kind === 'model') {
+        const stored = store.model(id, session)
         deliver(session, to, key, modelDeposit(session, stored, to, optimizers))
         if (!keep && stored.owner === session.name) for (const gone of [id, ...optimizers]) store.free(gone)
         return
       }
       if (edge !== null) checkFree(session, edge)
-      const { tensor, access, labels, tracked, owner, failure } = seeFailure(session, 'move', () => store.read(id))
+      const { tensor, access, labels, tracked, owner, failure } = seeFailure(session, 'move', () =>
+        store.read(id, session),
+      )
       const deposit = tensorDeposit(session, 'move', tensor, { access, to, labels, failure })
       if (edge !== null && tracked && owner === session.name) addEdge(session, edge, tracked, access, false)
       deliver(session, to, key, deposit)
@@ -64,7 +65,7 @@ export const transferHandlers: HandlersOf<'transfer' | 'receive'> = {
           deposit satisfies never
       }
     }
-    return whenThere(session.host.mailbox.take(key, from, session), arrived)
+    return whenThere(session.take(key, from), arrived)
   },
 }
 
@@ -73,18 +74,9 @@ export function whenThere<T, R>(value: T | Promise<T>, then: (value: T) => R): R
   return value instanceof Promise ? value.then(then) : then(value)
 }
 
-/** The link to a peer that was introduced. */
-export function linkTo(session: HostSession, to: string): Session {
-  const address = session.peers.get(to)
-  if (address === undefined) {
-    throw sottoError('ERR_UNKNOWN_PEER', `${session.host.id} was not introduced to ${to}; addWorkers([…]) does it`)
-  }
-  return session.host.peer(to, address)
-}
-
 /** Hands something to a peer that was introduced. */
 export function deliver(session: HostSession, to: string, key: string, content: Deposit): void {
-  linkTo(session, to).tell('deposit', { key, content })
+  session.linkTo(to).tell('deposit', { key, content })
 }
 
 /** Does what ends in a delivery. If it fails, the other side, which waits, is told so in its place. */
@@ -112,7 +104,7 @@ export function tensorDeposit(
   const spec = specOf(tensor)
   const { tags } = labels
   if (!session.mayMoveTo(access, to)) refuse(session, operation, spec, { to, access, tags })
-  linkTo(session, to)
+  session.linkTo(to)
   const value = toWire(tensor)
   recordLeft(session, operation, spec, { to, access, tags })
   return { kind: 'tensor', value, labels, access: plainAccess(access), ...(failure === null ? {} : { failure }) }
@@ -126,7 +118,7 @@ function modelDeposit(session: HostSession, stored: StoredModel, to: string, opt
   if (!session.mayMoveTo(access, to)) {
     refuse(session, operation, specOfModel(stored), { to, access, tags: labels.tags })
   }
-  linkTo(session, to)
+  session.linkTo(to)
   const value = packModel(session, operation, stored, { to, access, optimizers })
   return { kind: 'model', value, labels, access: plainAccess(access) }
 }

@@ -6,8 +6,9 @@
  */
 import { SeededRandom } from '../../data/random.ts'
 import { sottoError } from '../../errors.ts'
-import { decode, encode } from '../codec.ts'
+import { decode, encode, payloadBytes } from '../codec.ts'
 import type { Frame } from '../protocol.ts'
+import { closeHere, type LocalCredentials, listenHere } from './local.ts'
 import type { Traffic, Transport } from './transport.ts'
 
 export interface MemoryOptions {
@@ -40,6 +41,8 @@ export function memoryPair(options: MemoryOptions = {}): [Transport, Transport] 
 class MemoryTransport implements Transport {
   readonly isSynchronous: boolean
   readonly traffic: Traffic = { framesIn: 0, framesOut: 0, bytesIn: 0, bytesOut: 0 }
+  /** Bytes under way are never many here: nothing is copied. */
+  readonly backlog = 0
   peer!: MemoryTransport
   readonly #options: MemoryOptions
   readonly #random: SeededRandom
@@ -75,6 +78,10 @@ class MemoryTransport implements Transport {
     const at = Math.max(earliest, this.#underWay.at(-1)?.at ?? 0)
     this.#underWay.push({ at, content, bytes })
     this.#timer ??= setTimeout(() => this.#deliver(), at - performance.now())
+  }
+
+  onDrain(listener: () => void): void {
+    listener()
   }
 
   #lose(): void {
@@ -131,55 +138,30 @@ class MemoryTransport implements Transport {
   }
 }
 
-/** Bytes of the tensors in a frame that is never turned into bytes. */
-function payloadBytes(value: unknown): number {
-  if (typeof value !== 'object' || value === null) return 0
-  if (value instanceof Uint8Array) return value.byteLength
-  let sum = 0
-  if (Array.isArray(value)) for (const item of value) sum += payloadBytes(item)
-  else for (const name in value) sum += payloadBytes((value as Record<string, unknown>)[name])
-  return sum
-}
-
-/** Ends that can be dialled in this process, by address; a worker that is dropped can no longer be reached. */
-const listeners = new Map<string, WeakRef<MemoryListener>>()
-const gone = new FinalizationRegistry<string>((address) => listeners.delete(address))
-
 /** Waits for connections at an address of its own. */
 export class MemoryListener {
   readonly address: string
   readonly options: MemoryOptions
-  readonly #accept: (transport: Transport) => void
+  readonly #accept: (transport: Transport, credentials: LocalCredentials) => void
 
-  constructor(options: MemoryOptions, accept: (transport: Transport) => void) {
-    this.address = `memory:${globalThis.crypto.randomUUID()}`
+  constructor(options: MemoryOptions, accept: (transport: Transport, credentials: LocalCredentials) => void) {
     this.options = options
     this.#accept = accept
-    listeners.set(this.address, new WeakRef(this))
-    gone.register(this, this.address)
+    this.address = listenHere('memory', this)
   }
 
   /** Connects. A link is as slow as the slower of its two ends. */
-  connect({ latency = 0, jitter = 0 }: MemoryOptions = {}): Transport {
+  connect(credentials: LocalCredentials, { latency = 0, jitter = 0 }: MemoryOptions = {}): Transport {
     const [ours, theirs] = memoryPair({
       ...this.options,
       latency: Math.max(latency, this.options.latency ?? 0),
       jitter: Math.max(jitter, this.options.jitter ?? 0),
     })
-    this.#accept(theirs)
+    this.#accept(theirs, credentials)
     return ours
   }
 
   close(): void {
-    listeners.delete(this.address)
+    closeHere(this.address)
   }
-}
-
-/** Connects to an address of this process. */
-export function dialMemory(address: string, options: MemoryOptions): Transport {
-  const listener = listeners.get(address)?.deref()
-  if (listener === undefined) {
-    throw sottoError('ERR_UNKNOWN_PEER', `there is no worker at ${address} in this process; was it closed?`)
-  }
-  return listener.connect(options)
 }

@@ -1,0 +1,124 @@
+import { type LedgerEntry, tf, whoSawWhat } from 'sotto'
+import { expect, it } from 'vitest'
+import { codeOf, onEveryWorker } from './workers.ts'
+
+const values = async (tensor: Promise<tf.Tensor>): Promise<number[]> => [...(await tensor).dataSync()]
+
+let made = 0
+/** Names for workers whose ledgers nobody else writes to. */
+const fresh = (...names: string[]): string[] => names.map((name) => `${name}${++made}`)
+
+onEveryWorker((worker) => {
+  it('shows a private value to its owner and those allowed, and to nobody else', async () => {
+    const bob = worker('bob')
+    const own = bob.as('carol')
+    tf.tensor([41, 43]).send(own, { private: true, allow: ['dave'], tags: ['#secret'] })
+    await own.flush()
+    const [mine] = await own.search(['#secret'])
+    const [his] = await bob.as('dave').search(['#secret'])
+    const [theirs] = await bob.search(['#secret'])
+    expect(await values(mine!.fetch())).toEqual([41, 43])
+    expect(await values(his!.fetch())).toEqual([41, 43])
+    expect(await codeOf(() => theirs!.fetch())).toBe('ERR_PERMISSION')
+    expect(await codeOf(() => theirs!.add(1).fetch())).toBe('ERR_PERMISSION')
+    expect(await codeOf(() => theirs!.get())).toBe('ERR_PERMISSION')
+  })
+
+  it('lets results be seen by those who may see results', async () => {
+    const bob = worker('bob')
+    const own = bob.as('carol')
+    tf.tensor([1, 2, 3]).send(own, { private: true, allowResults: ['me'], tags: ['#secret'] })
+    await own.flush()
+    const [x] = await bob.search(['#secret'])
+    expect(await codeOf(() => x!.fetch())).toBe('ERR_PERMISSION')
+    expect(await values(x!.mean().get())).toEqual([2])
+  })
+
+  it('keeps a private value from a worker that its owner has not named, and lets it go to one that is', async () => {
+    const names = fresh('bob', 'alice', 'eve')
+    const [bob, alice, eve] = names.map(worker)
+    const own = bob!.as('carol')
+    own.addWorkers([alice!])
+    tf.tensor([5]).send(own, { private: true, allow: [names[1]!], tags: ['#secret'] })
+    await own.flush()
+    const [x] = await bob!.search(['#secret'])
+    const there = x!.copy().move(alice!)
+    // It went, with its policy: who asked may not look at it there either.
+    expect(await codeOf(() => there.fetch())).toBe('ERR_PERMISSION')
+    expect((await alice!.ledger()).map(({ event, operation }) => [event, operation])).toContainEqual(['came', 'move'])
+    const stolen = x!.copy().move(eve!)
+    expect(await codeOf(() => stolen.fetch())).toBe('ERR_PERMISSION')
+    expect((await eve!.ledger()).filter(({ event }) => event === 'came')).toEqual([])
+  })
+
+  it('is not touched by what another session names by its id', async () => {
+    const bob = worker(fresh('bob')[0]!)
+    const x = tf.tensor([1, 2]).send(bob)
+    await bob.flush()
+    const other = bob.as('mallory')
+    expect(await codeOf(() => other.ask('get', { id: x.id, keep: true }))).toBe('ERR_PERMISSION')
+    other.tell('free', { ids: [x.id] })
+    await other.flush()
+    expect(await values(x.fetch())).toEqual([1, 2])
+    expect((await other.objects()).map(({ id }) => id)).not.toContain(x.id)
+    expect((await bob.ledger()).filter(({ event }) => event === 'refused').map(({ to }) => to)).toEqual(['mallory'])
+  })
+
+  it('writes down what left, what came, what was refused, and to whom', async () => {
+    const [ben, ada] = fresh('bob', 'alice') as [string, string]
+    const [bob, alice] = [ben, ada].map(worker)
+    const x = tf.tensor([1, 2]).send(bob!, { tags: ['#x'] })
+    await x.fetch()
+    await x.move(alice!).get()
+    const told = ({ event, operation, from, to, bytes }: LedgerEntry) => [event, operation, from, to, bytes]
+    expect((await bob!.ledger()).map(told)).toEqual([
+      ['came', 'send', 'me', ben, 8],
+      ['left', 'fetch', ben, 'me', 8],
+      ['left', 'move', ben, ada, 8],
+    ])
+    expect((await alice!.ledger()).map(told)).toEqual([
+      ['came', 'move', ben, ada, 8],
+      ['left', 'get', ada, 'me', 8],
+    ])
+    const table = await whoSawWhat([bob!, alice!], { print: () => {} })
+    expect(table).toContain('#x')
+  })
+
+  it('ends what a session made with the session, and leaves what others made', async () => {
+    const bob = worker('bob')
+    const other = bob.as('carol')
+    tf.tensor([1]).send(other, { tags: ['#gone'] })
+    tf.tensor([2]).send(bob, { tags: ['#there'] })
+    await Promise.all([bob.flush(), other.flush()])
+    await other.close()
+    await expect.poll(async () => (await bob.objects()).map(({ tags }) => tags[0])).toEqual(['#there'])
+  })
+
+  it('keeps what was to be kept after its session, for its owner to free', async () => {
+    const bob = worker(fresh('bob')[0]!)
+    const own = bob.as('carol')
+    tf.tensor([3]).send(own, { private: true, keep: true, tags: ['#kept'] })
+    await own.close()
+    await expect.poll(async () => (await bob.objects()).map(({ tags }) => tags[0])).toEqual(['#kept'])
+    const [theirs] = await bob.search(['#kept'])
+    expect(await codeOf(() => theirs!.get())).toBe('ERR_PERMISSION')
+    theirs!.dispose()
+    const again = bob.as('carol')
+    const [mine] = await again.search(['#kept'])
+    expect(await values(mine!.get())).toEqual([3])
+    expect(await bob.objects()).toEqual([])
+  })
+
+  it('says of what passed somebody else that it did', async () => {
+    const names = fresh('bob', 'alice')
+    const [bob, alice] = names.map(worker)
+    const there = tf.tensor([1, 2]).send(bob!).move(alice!)
+    await there.fetch()
+    const canDial = (worker: { address: string | null }, peer: { address: string | null }) =>
+      /^wss?:/.test(peer.address!) || !/^wss?:/.test(worker.address!)
+    const [went] = (await bob!.ledger()).filter(({ event, operation }) => event === 'left' && operation === 'move')
+    const [came] = (await alice!.ledger()).filter(({ event, operation }) => event === 'came' && operation === 'move')
+    const route = canDial(bob!, alice!) ? undefined : 'relayed'
+    expect([went!.route, came!.route]).toEqual([route, route])
+  })
+})
