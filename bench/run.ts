@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 
 const folder = fileURLToPath(new URL('.', import.meta.url))
 /** What the others import. */
-const shared = new Set(['run.ts', 'measure.ts', 'mnist-net.ts', 'parties.ts'])
+const shared = new Set(['run.ts', 'measure.ts', 'mnist-net.ts', 'parties.ts', 'processes.ts'])
 const all = readdirSync(folder).filter((file) => file.endsWith('.ts') && !shared.has(file))
 const named = process.argv.slice(2)
 const unknown = named.filter((name) => !all.includes(`${name}.ts`))
