@@ -7,7 +7,6 @@ export { type LabelledMessage, loadSmsSpam, type SmsSpam, type SmsSpamOptions } 
 export { type Hub, type HubOptions, type HubWorkerOptions, listenForWorkers } from './worker/hub.ts'
 export {
   type AuthOptions,
-  type Log,
   type ServeOptions,
   type ServerLimits,
   serveWorker,

@@ -1,7 +1,7 @@
 /** The file of tokens: what `sotto token` changes, and what a worker reads again when it has changed. */
 import { readFileSync, statSync } from 'node:fs'
 import { sottoError } from '../errors.ts'
-import type { Log } from '../worker/serve.ts'
+import type { Log } from '../worker/log.ts'
 import { createToken, type Right, showTokens, type TokenRecord, Tokens } from '../worker/tokens.ts'
 import { changePrivate, readText } from './secret-files.ts'
 

@@ -1,12 +1,9 @@
 /** `sotto worker`: a worker in a process of its own, which listens or dials. */
 import { createSecureContext } from 'node:tls'
 import { type Logger, pino } from 'pino'
-import { Registry } from 'prom-client'
 import { isSottoError, sottoError } from '../errors.ts'
 // The whole library: parts of it add messages that `worker/` does not know.
 import { Identity, type OwnData, offerWorker, ready, type ServerTls, serveWorker } from '../index.ts'
-import { isLoopback } from '../worker/loopback.ts'
-import { observe } from '../worker/metrics.ts'
 import { tokenOf } from './connection.ts'
 import type { Io } from './io.ts'
 import { readIdentity } from './keygen.ts'
@@ -106,19 +103,14 @@ const listen: Start = async ({ settings, identity, data, log }) => {
 const dial: Start = async ({ settings, identity, data, log, io }) => {
   const { id, dial: url, pin, grace, heartbeat, owner, limit } = settings
   const token = await tokenOf(settings, io)
-  const { protocol, hostname } = new URL(url!)
-  if (token !== undefined && protocol === 'ws:' && !isLoopback(hostname) && !settings.insecure) {
-    throw sottoError('ERR_INSECURE', `the token would pass to ${url} unencrypted; use wss://, or say --insecure`)
-  }
   const ca = settings.ca === undefined ? undefined : await readText(settings.ca)
   let isEnding = false
   const onChange = (state: 'connected' | 'lost', reason?: Error) => {
     if (state === 'connected') log.info({ hub: url }, 'at the hub')
     else if (!isEnding) log.warn({ hub: url, reason: reason?.message }, 'lost the hub')
   }
-  const options = given({ token, pin, ca, grace, heartbeat, owner, limits: limit })
+  const options = given({ token, pin, ca, grace, heartbeat, owner, limits: limit, log, insecure: settings.insecure })
   const worker = await offerWorker(url!, { id: id!, identity, data, onChange, ...options })
-  observe(worker.host, new Registry(), log)
   return {
     at: `the hub ${url}`,
     key: worker.key,

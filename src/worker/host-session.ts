@@ -204,7 +204,7 @@ export class HostSession {
       this.#checkMay(name, row)
       const request = checkRequest(name, row.schema, body) as object
       results = resultsOf(request)
-      this.host.observer?.handled(name)
+      for (const observer of this.host.observers) observer.handled(name)
       result = row.handle(this, request)
     } catch (error) {
       return this.#fail(seq, name, results, error)
@@ -262,7 +262,7 @@ export class HostSession {
   #fail(seq: number, name: string, results: readonly string[], thrown: unknown): void {
     if (this.#ended) return
     const error = this.#wire(thrown, seq)
-    this.host.observer?.failed(this, name, error)
+    for (const observer of this.host.observers) observer.failed(this, name, error)
     const access = thrown instanceof Poison || thrown instanceof OperationFailed ? thrown.access : PUBLIC
     for (const id of results) {
       if (this.host.store.has(id) || this.host.store.count >= this.host.limits.objects) continue
@@ -340,7 +340,7 @@ export class HostSession {
     this.secret = secret
     if (principal.role === 'caller') this.host.greeted(this)
     else principal.owner.#found(name, this)
-    this.host.observer?.began(this)
+    for (const observer of this.host.observers) observer.began(this)
   }
 
   /** A peer has come to hand things over. */

@@ -102,7 +102,7 @@ export class WorkerHost {
   readonly dial: HostOptions['dial']
   /** Who takes the tunnels that begin at a caller or a peer; unless set, nobody. */
   onTunnel: (session: HostSession, accept: () => Channel) => void = (_, accept) => accept().close()
-  observer: Observer | null = null
+  readonly observers: Observer[] = []
   readonly #sessions = new Set<HostSession>()
   /** Sessions of callers by their ids, and who waits for one. */
   readonly #byId = new Map<string, HostSession>()
@@ -132,7 +132,7 @@ export class WorkerHost {
       this.#sessions.delete(session)
       if (this.#byId.get(session.id) === session) this.#byId.delete(session.id)
       session.end(reason)
-      this.observer?.ended(session, reason)
+      for (const observer of this.observers) observer.ended(session, reason)
     })
   }
 

@@ -1,18 +1,9 @@
-/** What a worker tells about itself while it runs: counts for Prometheus, and lines for a log. Never values. */
+/** What a worker counts while it runs, for Prometheus. Never values. */
 import { Counter, Gauge, type Registry } from 'prom-client'
-import { isSottoError } from '../errors.ts'
 import type { WorkerHost } from './host.ts'
-import type { HostSession } from './host-session.ts'
-import { messageRow } from './messages.ts'
-import type { Log } from './serve.ts'
 
-/** Failures of one session that get a line each: a stranger brings them about at will, and a log is on a disk. */
-const LINES = 100
-/** Characters of the reason for which a session ended. */
-const REASON = 256
-
-/** Watches a worker. */
-export function observe(host: WorkerHost, registry: Registry, log: Log | null): void {
+/** Counts what a worker does. */
+export function count(host: WorkerHost, registry: Registry): void {
   const registers = [registry]
   const gauge = (name: string, help: string, value: () => number) =>
     new Gauge({
@@ -47,30 +38,13 @@ export function observe(host: WorkerHost, registry: Registry, log: Log | null): 
     labelNames: ['direction'],
     registers,
   })
-  const failures = new WeakMap<HostSession, number>()
-  host.observer = {
+  host.observers.push({
     handled: (message) => ops.inc({ message }),
-    failed(session, message, { code }) {
-      errors.inc({ code })
-      const failed = (failures.get(session) ?? 0) + 1
-      failures.set(session, failed)
-      if (failed > LINES) return
-      const { name, role, id } = session
-      // A message that there is none of has whatever name it was given, of any length.
-      const known = messageRow(message) === undefined ? '(unknown)' : message
-      log?.warn({ identity: name, role, session: id, message: known, code }, 'failed')
-    },
-    began: ({ name, role, id }) => log?.info({ identity: name, role, session: id }, 'session began'),
-    ended(session, reason) {
-      const { name, role, id } = session
-      const { bytesIn, bytesOut } = session.traffic
+    failed: (_, __, { code }) => errors.inc({ code }),
+    began() {},
+    ended({ traffic: { bytesIn, bytesOut } }) {
       traffic.inc({ direction: 'in' }, bytesIn)
       traffic.inc({ direction: 'out' }, bytesOut)
-      const failed = failures.get(session) ?? 0
-      // What a client says at the end may be of any length, too.
-      const why = reason ? { reason: reason.message.slice(0, REASON) } : {}
-      const code = isSottoError(reason) ? { code: reason.code } : {}
-      log?.info({ identity: name, role, session: id, bytesIn, bytesOut, failed, ...code, ...why }, 'session ended')
     },
-  }
+  })
 }

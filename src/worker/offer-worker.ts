@@ -5,7 +5,9 @@ import { linksTo } from './admission.ts'
 import { dialPeer } from './dial.ts'
 import { defaultLimits, type Limits, WorkerHost } from './host.ts'
 import { Identity } from './identity.ts'
+import { type Log, logTo } from './log.ts'
 import { addData, type OwnData } from './own-data.ts'
+import { checkToken, socketUrl } from './socket-url.ts'
 import { defaultTimes } from './socket-worker.ts'
 import { rights } from './tokens.ts'
 import { dial } from './transport/dialler.ts'
@@ -18,6 +20,8 @@ export interface OfferOptions extends TlsOptions {
   readonly identity?: Identity
   /** What the hub gave out. */
   readonly token?: string
+  /** Sends the token over a connection that others could read. */
+  readonly insecure?: boolean
   /** The key that the hub must hold. */
   readonly pin?: string
   readonly limits?: Partial<Limits>
@@ -26,6 +30,8 @@ export interface OfferOptions extends TlsOptions {
   readonly owner?: string
   readonly grace?: number
   readonly heartbeat?: number
+  /** Where lines about sessions and failures go. */
+  readonly log?: Log | null
   /** Told when it has been taken, and when it is no longer. */
   readonly onChange?: (state: 'connected' | 'lost', reason?: Error) => void
 }
@@ -49,6 +55,8 @@ const known: readonly (keyof OfferOptions)[] = [
   'grace',
   'heartbeat',
   'onChange',
+  'insecure',
+  'log',
   'ca',
   'cert',
   'key',
@@ -66,6 +74,7 @@ const PAUSE = 1000
  */
 export async function offerWorker(url: string, options: OfferOptions): Promise<OfferedWorker> {
   checkOptions('offerWorker', options, known)
+  checkToken('offerWorker', socketUrl('offerWorker', url), options.token, options.insecure ?? false)
   await ready()
   const { id, identity = Identity.generate(), token = null, pin = null, limits = {}, onChange } = options
   const { grace = defaultTimes.grace, heartbeat = defaultTimes.heartbeat } = options
@@ -76,6 +85,7 @@ export async function offerWorker(url: string, options: OfferOptions): Promise<O
     dial: dialPeer({ grace, heartbeat, tls: options }),
   })
   linksTo(host, { auth: null, times: { grace, heartbeat, message: MESSAGE } })
+  if (options.log) logTo(host, options.log)
   if (options.data) addData(host, options.owner ?? id, options.data)
   let isClosed = false
   const once = async (): Promise<void> => {

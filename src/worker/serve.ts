@@ -9,8 +9,9 @@ import { type Auth, linksTo } from './admission.ts'
 import { dialPeer } from './dial.ts'
 import { defaultLimits, type Limits, type Principal, WorkerHost } from './host.ts'
 import { Identity } from './identity.ts'
+import { type Log, logTo } from './log.ts'
 import { isLoopback } from './loopback.ts'
-import { observe } from './metrics.ts'
+import { count } from './metrics.ts'
 import { addData, type OwnData } from './own-data.ts'
 import type { WorkerStats } from './protocol.ts'
 import { listen, type ServerTls } from './server.ts'
@@ -30,12 +31,6 @@ export interface AuthOptions {
   readonly tokens?: readonly TokenRecord[] | Tokens | (() => Tokens)
   /** Whether a client certificate that `tls.ca` vouches for is enough; its common name is the identity. */
   readonly certificates?: boolean
-}
-
-/** Where lines about what happens go: pino's logger, or anything alike. */
-export interface Log {
-  info(fields: object, message: string): void
-  warn(fields: object, message: string): void
 }
 
 export interface ServiceOptions {
@@ -91,7 +86,8 @@ export class WorkerService {
       times: { grace, heartbeat, message: this.limits.frame },
       onRefused: (error) => log?.warn({ code: codeOf(error), reason: error.message }, 'refused'),
     })
-    observe(this.host, this.#metrics, log ?? null)
+    count(this.host, this.#metrics)
+    if (log) logTo(this.host, log)
     if (options.data) addData(this.host, options.owner ?? id, options.data)
   }
 

@@ -2,8 +2,8 @@
 import { sottoError } from '../errors.ts'
 import { checkOptions } from '../options.ts'
 import { type Identity, isKey } from './identity.ts'
-import { isLoopback } from './loopback.ts'
 import { callerSession, type Session } from './session.ts'
+import { checkToken, socketUrl } from './socket-url.ts'
 import type { Channel } from './transport/channel.ts'
 import { type DiallerOptions, dial } from './transport/dialler.ts'
 import type { Transport } from './transport/transport.ts'
@@ -168,18 +168,12 @@ interface SocketParts {
   again(identity: string): SocketWorker
 }
 
-function urlOf(entry: string, url: string): URL {
-  const parsed = URL.canParse(url) ? new URL(url) : null
-  if (parsed?.protocol === 'ws:' || parsed?.protocol === 'wss:') return parsed
-  throw sottoError('ERR_ARGUMENT_VALUE', `${entry}: expected a URL such as wss://host:8777`)
-}
-
 function checkConnect(url: string, options: ConnectOptions): void {
   const entry = 'SocketWorker.connect'
   checkOptions(entry, options, known)
   const { token, pin, address, insecure = false } = options
-  const parsed = urlOf(entry, url)
-  if (address !== undefined) urlOf(`${entry}: "address"`, address)
+  const parsed = socketUrl(entry, url)
+  if (address !== undefined) socketUrl(`${entry}: "address"`, address)
   if (pin !== undefined && !isKey(pin)) {
     throw sottoError('ERR_ARGUMENT_VALUE', `${entry}: "pin" expected the key of a worker, ed25519:…`)
   }
@@ -188,10 +182,5 @@ function checkConnect(url: string, options: ConnectOptions): void {
     if (value === undefined || (Number.isFinite(value) && value >= 0)) continue
     throw sottoError('ERR_ARGUMENT_TYPE', `${entry}: "${option}" expected milliseconds, from 0`, { option })
   }
-  if (token !== undefined && parsed.protocol === 'ws:' && !isLoopback(parsed.hostname) && !insecure) {
-    throw sottoError(
-      'ERR_INSECURE',
-      `${entry}: the token would pass ${parsed.host} unencrypted; use wss://, or { insecure: true } where nobody can listen`,
-    )
-  }
+  checkToken(entry, parsed, token, insecure)
 }
