@@ -52,12 +52,14 @@ export const url: Kind<string> = {
   expected: 'wss://host:port, or ws://',
   placeholder: 'url',
 }
+const keySchema = v.pipe(
+  v.string(),
+  v.check((given) => isKey(given)),
+)
+
 export const key: Kind<string> = {
   ...alone,
-  schema: v.pipe(
-    v.string(),
-    v.check((given) => isKey(given)),
-  ),
+  schema: keySchema,
   expected: 'a key, ed25519:… as whoever holds it prints it',
   placeholder: 'key',
 }
@@ -149,3 +151,9 @@ export const numbers = <const K extends string>(known: readonly K[]): Kind<Reado
   const expected = `whole numbers from 0, by names out of ${known.join(', ')}`
   return named(schema, { value: 'value', expected, of: numberOf }) as Kind<Readonly<Partial<Record<K, number>>>>
 }
+
+export const keys: Kind<Named<string>> = named(v.pipe(isNamed, v.record(nameSchema, keySchema)), {
+  value: 'key',
+  expected: 'keys, ed25519:…, by names of workers',
+  of: (given) => given,
+})

@@ -58,6 +58,7 @@ export const workerOptions = {
   allowTotals: row('Data', allowed, 'Who may see totals over a data set and those of two other owners or more.'),
   public: row('Data', names, 'A data set whose values everyone who comes in may see.'),
   owner: row('Data', name, 'Identity that owns the data; the name of the worker unless given.'),
+  peers: row('Data', kinds.keys, 'The key of a worker that is named in --allow or --allow-shares.'),
 
   host: row('Listening', text('an address', 'address', 256), 'Address to listen at; 127.0.0.1 unless given.'),
   port: row('Listening', whole('number', 65_535), 'Port to listen at, 0 for any that is free; 8777 unless given.'),
@@ -72,6 +73,7 @@ export const workerOptions = {
   token: row('Dialling', text('a token', 'token'), 'Token from the hub; other users of the machine can read it here.'),
   tokenFile: row('Dialling', file, 'File with that token; without either, SOTTO_TOKEN of the environment.'),
   pin: row('Dialling', kinds.key, 'Key that the hub must hold.'),
+  caller: row('Dialling', name, 'Whom the hub acts for; unless given it is taken at its word.'),
   ca: row('Dialling', file, 'Authorities to trust when dialling the hub and other workers, in PEM.'),
 
   insecure: row(

@@ -77,7 +77,7 @@ const ACCESS = 'give --tokens or --client-certificates, or say --insecure'
 
 const listen: Start = async ({ settings, identity, data, log }) => {
   const { id, host, port, tlsCert, tokens: path, clientCertificates: certificates, peerCa, ...rest } = settings
-  const { insecure, grace, heartbeat, owner, limit } = rest
+  const { insecure, grace, heartbeat, owner, peers, limit } = rest
   const tokens = path === undefined ? undefined : await WatchedTokens.open(path, log)
   const auth =
     tokens === undefined && !certificates
@@ -85,7 +85,7 @@ const listen: Start = async ({ settings, identity, data, log }) => {
       : { ...given({ certificates }), ...(tokens && { tokens: () => tokens.now() }) }
   const tls = tlsCert === undefined ? undefined : await readTls(settings)
   const peerTls = peerCa === undefined ? undefined : { ca: await readText(peerCa) }
-  const options = given({ host, port, tls, auth, insecure, grace, heartbeat, owner, limits: limit, peerTls })
+  const options = given({ host, port, tls, auth, insecure, grace, heartbeat, owner, peers, limits: limit, peerTls })
   const server = await serveWorker({ id: id!, identity, data, log, ...options }).catch((error: Error) => {
     throw isSottoError(error) && error.code === 'ERR_INSECURE'
       ? sottoError('ERR_INSECURE', `at ${host} everyone could reach ${id}, and be whoever they say; ${ACCESS}`)
@@ -101,7 +101,7 @@ const listen: Start = async ({ settings, identity, data, log }) => {
 }
 
 const dial: Start = async ({ settings, identity, data, log, io }) => {
-  const { id, dial: url, pin, grace, heartbeat, owner, limit } = settings
+  const { id, dial: url, pin, caller, grace, heartbeat, owner, limit } = settings
   const token = await tokenOf(settings, io)
   const ca = settings.ca === undefined ? undefined : await readText(settings.ca)
   let isEnding = false
@@ -109,7 +109,18 @@ const dial: Start = async ({ settings, identity, data, log, io }) => {
     if (state === 'connected') log.info({ hub: url }, 'at the hub')
     else if (!isEnding) log.warn({ hub: url, reason: reason?.message }, 'lost the hub')
   }
-  const options = given({ token, pin, ca, grace, heartbeat, owner, limits: limit, log, insecure: settings.insecure })
+  const options = given({
+    token,
+    pin,
+    caller,
+    ca,
+    grace,
+    heartbeat,
+    owner,
+    limits: limit,
+    log,
+    insecure: settings.insecure,
+  })
   const worker = await offerWorker(url!, { id: id!, identity, data, onChange, ...options })
   return {
     at: `the hub ${url}`,

@@ -2,6 +2,7 @@
 import { isSottoError, sottoError } from '../errors.ts'
 import type { WorkerHost } from '../worker/host.ts'
 import type { HostSession } from '../worker/host-session.ts'
+import type { Session } from '../worker/session.ts'
 import type { Part } from './messages.ts'
 
 /** A worker's part in a group: party or provider. */
@@ -128,9 +129,8 @@ export function membersOf(host: WorkerHost): Members {
   return members
 }
 
-/** Hands parts to a member of a group. */
-export function sendParts(session: HostSession, name: string, group: string, parts: readonly Part[]): void {
-  const link = session.linkTo(name)
+/** Hands parts to a member of a group, over the link to its session there. */
+export function sendParts(link: Session, group: string, parts: readonly Part[]): void {
   // Typed by the table of secret messages; the session knows those of the worker alone.
   link.tell('secretParts' as never, { group, parts } as never)
 }

@@ -9,6 +9,7 @@ import { checkRoom } from '../worker/handlers/compute.ts'
 import type { HostSession } from '../worker/host-session.ts'
 import { combine, derivedFrom, PUBLIC, totalOf } from '../worker/permissions.ts'
 import type { ErrorWire } from '../worker/protocol.ts'
+import type { Session } from '../worker/session.ts'
 import { Poison } from '../worker/store.ts'
 import { Awaited, entryOf } from './awaited.ts'
 import { type Correlation, correctionBytes, expand } from './correlations.ts'
@@ -49,6 +50,7 @@ export class Party implements Member {
   /** Indices that commands have claimed, and those of commands that failed before they began. */
   readonly #claimed = new UsedIndices()
   readonly #dropped = new Set<number>()
+  readonly #linksTo = new Map<string, Session>()
   /** Ends the watch over a link, one for each. */
   readonly #links: (() => void)[] = []
   #nextSeq = 1
@@ -72,7 +74,7 @@ export class Party implements Member {
       this.#send(name, [{ kind: 'seed', data: seed }])
     }
     for (const name of this.#common.keys()) {
-      this.#links.push(session.linkTo(name).onClose(() => this.#lost(name)))
+      this.#links.push(this.#linkTo(name).onClose(() => this.#lost(name)))
     }
   }
 
@@ -391,8 +393,15 @@ export class Party implements Member {
 
   // The end.
 
+  /** The link to a member: the one of the time when the group was made, whoever is introduced under its name later. */
+  #linkTo(name: string): Session {
+    const link = this.#linksTo.get(name) ?? this.session.linkTo(name)
+    this.#linksTo.set(name, link)
+    return link
+  }
+
   #send(name: string, parts: readonly Part[]): void {
-    sendParts(this.session, name, this.group, parts)
+    sendParts(this.#linkTo(name), this.group, parts)
   }
 
   #lost(name: string): void {

@@ -7,6 +7,7 @@
 import { isSottoError, sottoError } from '../errors.ts'
 import type { HostSession } from '../worker/host-session.ts'
 import type { ErrorWire } from '../worker/protocol.ts'
+import type { Session } from '../worker/session.ts'
 import { Poison } from '../worker/store.ts'
 import { type Correlation, correctionBytes, deal } from './correlations.ts'
 import { type Member, sendParts } from './members.ts'
@@ -47,6 +48,7 @@ export class Provider implements Member {
   readonly #sent = new Map<number, Queue>()
   readonly #asked = new UsedIndices()
   #failure: Poison | null = null
+  readonly #linksTo = new Map<string, Session>()
   /** Ends the watch over a link, one for each. */
   readonly #links: (() => void)[] = []
   #dealt = 0
@@ -62,7 +64,7 @@ export class Provider implements Member {
       this.#send(name, [{ kind: 'seed', data: seeds[i]! }])
       const lost = () =>
         this.end(sottoError('ERR_PARTY_LOST', `${name} has left the secret computation`, { party: name }))
-      this.#links.push(session.linkTo(name).onClose(lost))
+      this.#links.push(this.#linkTo(name).onClose(lost))
     })
   }
 
@@ -150,8 +152,15 @@ export class Provider implements Member {
     }
   }
 
+  /** The link to a member: the one of the time when the group was made, whoever is introduced under its name later. */
+  #linkTo(name: string): Session {
+    const link = this.#linksTo.get(name) ?? this.session.linkTo(name)
+    this.#linksTo.set(name, link)
+    return link
+  }
+
   #send(name: string, parts: readonly Part[]): void {
-    sendParts(this.session, name, this.group, parts)
+    sendParts(this.#linkTo(name), this.group, parts)
   }
 
   end(reason: unknown, tell = true): void {

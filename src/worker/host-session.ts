@@ -61,7 +61,7 @@ const bringing: Readonly<Record<string, readonly string[]>> = {
 const looking: ReadonlySet<string> = new Set(['flush', 'search', 'objects'])
 
 interface Link {
-  readonly peer: PeerIntroduction
+  readonly name: string
   readonly session: Session
   readonly transport: Transport
 }
@@ -335,6 +335,9 @@ export class HostSession {
     if (known !== null && known !== name) {
       throw sottoError('ERR_IDENTITY', `${known} cannot have a session as ${name}`)
     }
+    if (principal.role === 'caller' && known === null && this.host.isOwner(name)) {
+      throw sottoError('ERR_IDENTITY', `${name} owns data here, and nobody is taken for its owner at their word`)
+    }
     this.name = name
     this.id = id
     this.secret = secret
@@ -372,12 +375,13 @@ export class HostSession {
     if (peer === undefined) {
       throw sottoError('ERR_UNKNOWN_PEER', `${this.host.id} was not introduced to ${to}; addWorkers([…]) does it`)
     }
-    const known = this.#links.get(to)
-    if (known?.peer === peer && !known.session.isClosed) return known.session
-    known?.session.close()
+    // One for each session of the caller's there: what goes over it is for that session alone.
+    const at = `${peer.capability.session} ${to}`
+    const known = this.#links.get(at)
+    if (known !== undefined && !known.session.isClosed) return known.session
     const transport = this.host.dial(this, peer)
     const session = new Session(transport, { name: peer.capability.name, worker: to, id: newId(), secret: null })
-    this.#links.set(to, { peer, session, transport })
+    this.#links.set(at, { name: to, session, transport })
     // What the peer refuses, or never got, its sender hears of.
     session.onFailure((_, error) => this.hear(this.#wire(error, `${to}`)))
     session.onClose((reason) => {
@@ -399,7 +403,7 @@ export class HostSession {
 
   /** Traffic of the links to peers. */
   links(): LinkStats[] {
-    return [...this.#links].map(([name, { transport }]) => ({ role: 'peer', name, ...transport.traffic }))
+    return [...this.#links.values()].map(({ name, transport }) => ({ role: 'peer', name, ...transport.traffic }))
   }
 
   /** What a peer hands over; at the session of a peer, for the session that it came for. */
@@ -483,6 +487,9 @@ export class HostSession {
   }
 
   close(reason?: Error): void {
+    // What goes through this connection is told first.
+    for (const { session } of this.#links.values()) session.close()
+    for (const peer of [...this.#inbound]) peer.close(this.#hasEnded())
     this.#transport.close(reason)
   }
 

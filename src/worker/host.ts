@@ -81,6 +81,14 @@ export interface HostOptions {
   readonly identity: Identity
   /** Connects to a peer that was introduced in a session. */
   readonly dial: (session: HostSession, peer: PeerIntroduction) => Transport
+  /** Whom an owner means by names of workers, without having said so in a session. */
+  readonly means?: Meant
+}
+
+/** An owner, and the keys of workers by the names under which this owner knows them. */
+export interface Meant {
+  readonly owner: string
+  readonly peers: Readonly<Record<string, string>>
 }
 
 /** Milliseconds for which a peer may be ahead of the session that it comes for. */
@@ -103,17 +111,21 @@ export class WorkerHost {
   /** Who takes the tunnels that begin at a caller or a peer; unless set, nobody. */
   onTunnel: (session: HostSession, accept: () => Channel) => void = (_, accept) => accept().close()
   readonly observers: Observer[] = []
+  /** Identities that put data here themselves, when the worker was started. */
+  readonly owners = new Set<string>()
+  readonly #means: Meant | null
   readonly #sessions = new Set<HostSession>()
   /** Sessions of callers by their ids, and who waits for one. */
   readonly #byId = new Map<string, HostSession>()
   readonly #awaited = new Map<string, Set<(session: HostSession) => void>>()
   #isClosing = false
 
-  constructor({ id, limits, identity, dial }: HostOptions) {
+  constructor({ id, limits, identity, dial, means }: HostOptions) {
     this.id = id
     this.limits = limits
     this.identity = identity
     this.dial = dial
+    this.#means = means ?? null
   }
 
   /** Takes a session. */
@@ -183,8 +195,15 @@ export class WorkerHost {
     for (const found of [...(this.#awaited.get(session.id) ?? [])]) found(session)
   }
 
-  /** Whether a session of an identity has introduced the worker of this key under this name. */
+  /** Whether an identity put data here itself, when the worker was started. */
+  isOwner(identity: string): boolean {
+    return this.owners.has(identity)
+  }
+
+  /** Whether an identity means the worker of this key by this name: a session of it has said so, or the worker was started so. */
   knows(identity: string, peer: string, key: string): boolean {
+    const { owner, peers = {} } = this.#means ?? {}
+    if (identity === owner && Object.hasOwn(peers, peer) && peers[peer] === key) return true
     for (const { name, peers } of this.#byId.values()) {
       if (name === identity && peers.get(peer)?.key === key) return true
     }
@@ -217,7 +236,9 @@ export class WorkerHost {
   /** Takes no more sessions and waits until what was begun is done, for so many milliseconds at most. */
   async finish(timeout: number): Promise<void> {
     this.#isClosing = true
-    const all = Promise.all([...this.#sessions].map((session) => session.finished()))
+    // What peers bring is for a caller, who waits for it or not.
+    const callers = [...this.#sessions].filter(({ role }) => role === 'caller')
+    const all = Promise.all(callers.map((session) => session.finished()))
     let timer: ReturnType<typeof setTimeout> | undefined
     await Promise.race([
       all,

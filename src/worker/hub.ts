@@ -116,6 +116,8 @@ export async function listenForWorkers(options: HubOptions = {}): Promise<Hub> {
       if (waiter) return waiter(worker)
       arrived.get(name)?.link.close(sottoError('ERR_SESSION_CLOSED', `another ${name} has come`))
       arrived.set(name, worker)
+      // Nobody has asked it anything: until it is taken, what it says would only be kept.
+      link.onFrame(() => link.close(sottoError('ERR_PROTOCOL', `${name} speaks before it is asked`)))
       link.onClose(() => {
         if (arrived.get(name) === worker) arrived.delete(name)
       })

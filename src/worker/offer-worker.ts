@@ -22,6 +22,11 @@ export interface OfferOptions extends TlsOptions {
   readonly token?: string
   /** Sends the token over a connection that others could read. */
   readonly insecure?: boolean
+  /**
+   * Whom the hub acts for. Unless given it is taken at its word, but never for the owner of the data: name it where
+   * private data is allowed to some and not to others.
+   */
+  readonly caller?: string
   /** The key that the hub must hold. */
   readonly pin?: string
   readonly limits?: Partial<Limits>
@@ -56,6 +61,7 @@ const known: readonly (keyof OfferOptions)[] = [
   'heartbeat',
   'onChange',
   'insecure',
+  'caller',
   'log',
   'ca',
   'cert',
@@ -99,7 +105,7 @@ export async function offerWorker(url: string, options: OfferOptions): Promise<O
       parts: host.limits.bytes,
     })
     await welcomed
-    host.accept(link, { role: 'caller', identity: null, rights })
+    host.accept(link, { role: 'caller', identity: options.caller ?? null, rights })
     onChange?.('connected')
     link.onClose((reason) => {
       onChange?.('lost', reason)

@@ -45,6 +45,11 @@ export interface ServiceOptions {
   readonly data?: Readonly<Record<string, OwnData>>
   /** Identity that owns the data; the worker's own name unless given. */
   readonly owner?: string
+  /**
+   * Keys of other workers, by the names that the owner's rights give them (`allowShares`, `allow`): a name counts only for
+   * the worker that its owner means by it.
+   */
+  readonly peers?: Readonly<Record<string, string>>
   /** Milliseconds for which a session whose connection broke is kept; 60,000 unless given. */
   readonly grace?: number
   /** Milliseconds of silence after which a client is asked for a word; 15,000 unless given. */
@@ -80,7 +85,8 @@ export class WorkerService {
     this.id = id
     this.limits = { ...serverLimits, ...limits }
     const dial = dialPeer({ grace, heartbeat, ...(options.peerTls ? { tls: options.peerTls } : {}) })
-    this.host = new WorkerHost({ id, limits: this.limits, identity, dial })
+    const means = { owner: options.owner ?? id, peers: options.peers ?? {} }
+    this.host = new WorkerHost({ id, limits: this.limits, identity, dial, means })
     this.links = linksTo(this.host, {
       auth: authOf(auth),
       times: { grace, heartbeat, message: this.limits.frame },
@@ -190,6 +196,7 @@ const known: readonly (keyof ServeOptions)[] = [
   'limits',
   'data',
   'owner',
+  'peers',
   'grace',
   'heartbeat',
   'peerTls',

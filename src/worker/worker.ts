@@ -94,14 +94,13 @@ export abstract class Worker implements Location {
     const { id, key } = peer
     const known = this.#introduced.get(id)
     if (known === peer) return id
-    // Another session with the same worker will do, as long as it lasts.
-    if (known !== undefined && !known.isClosed) {
-      if (known.key === key) return id
+    if (known !== undefined && !known.isClosed && known.key !== key) {
       throw sottoError(
         'ERR_ARGUMENT_VALUE',
         `${this.id} knows another worker of the name ${id}; give each worker a name of its own`,
       )
     }
+    // Another session with the same worker, too: what goes there is waited for in that session.
     const capability = peer.#session.capabilityFor(this.id, this.key)
     this.#session.tell('peers', { peers: [{ name: id, address: addressFor(this, peer), key, capability }] })
     this.#introduced.set(id, peer)

@@ -275,7 +275,7 @@ describe('sotto worker does not begin', () => {
     [
       'at a hub to which its token would pass in clear',
       () => ['--dial', 'ws://192.0.2.1:1', '--token', 'sotto_x'],
-      'the token would pass to ws://192.0.2.1:1 unencrypted; use wss://, or say --insecure',
+      'the token would pass 192.0.2.1:1 unencrypted',
     ],
   ])('%s', async (_, args, message) => {
     const given = args()
