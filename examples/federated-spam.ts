@@ -5,19 +5,12 @@
  * into features and trains a logistic regression locally; the models are averaged in rounds. The averaging is IN CLEAR
  * here: whoever runs this script sees the owners' weights.
  */
-import { hook, loadSmsSpam, ready, shuffledIndices, tf, VirtualWorker, whoSawWhat } from 'sotto'
+import { hook, type LabelledMessage, loadSmsSpam, ready, tf, type Worker, whoSawWhat } from 'sotto'
+import { command, isMain, positiveNumber, printTable, printTraffic, progress, wholeNumber } from './lib/options.ts'
 import {
-  command,
-  isMain,
-  positiveNumber,
-  printTable,
-  printTraffic,
-  progress,
-  wholeNumber,
-  workersOption,
-} from './lib/options.ts'
-import {
+  dealt,
   featuresOf,
+  findOwner,
   isSpam,
   type Owner,
   type Score,
@@ -27,24 +20,33 @@ import {
   trainOnMessages,
   trainOnToy,
 } from './lib/spam.ts'
+import { type Weight, weightsOf } from './lib/weights.ts'
+import { startWorkers, type WorkerKind, workersOption } from './lib/workers.ts'
 
-export interface FederatedSpamOptions {
+export interface TrainingOptions {
   rounds: number
   batchSize: number
   learningRate: number
   dimension: number
   seed: number
-  /** Messages used; 0 for all. */
-  limit: number
-  workers: 'virtual'
 }
 
-export interface FederatedSpamResult {
-  /** Sum of squared errors of the toy after each of its rounds. */
-  toy: number[]
+export interface FederatedSpamOptions extends TrainingOptions {
+  /** Messages used; 0 for all. */
+  limit: number
+  workers: WorkerKind
+}
+
+export interface TrainingResult {
   /** Area under the ROC curve, and accuracy, on the held-out messages after each round. */
   auc: number[]
   accuracy: number[]
+  weights: Weight[]
+}
+
+export interface FederatedSpamResult extends TrainingResult {
+  /** Sum of squared errors of the toy after each of its rounds. */
+  toy: number[]
 }
 
 const owners = ['bob', 'alice', 'jane'] as const
@@ -59,7 +61,7 @@ function averaged(models: readonly tf.LayersModel[], into: tf.LayersModel): void
 }
 
 /** Three owners with two rows each, Linear(3→1), 5 rounds of 5 local steps at 0.1, sum of squared errors. */
-async function toy(workers: readonly VirtualWorker[], seed: number): Promise<number[]> {
+async function toy(workers: readonly Worker[], seed: number): Promise<number[]> {
   const shares: Owner[] = workers.map((worker, i) => ({
     worker,
     x: tf.tensor(TOY.data.slice(2 * i, 2 * i + 2)).send(worker),
@@ -94,39 +96,42 @@ async function toy(workers: readonly VirtualWorker[], seed: number): Promise<num
 }
 
 export async function federatedSpam(options: FederatedSpamOptions): Promise<FederatedSpamResult> {
-  const { rounds, dimension, seed, limit } = options
+  const { dimension, seed, limit } = options
   console.log(`Federated spam filter on the ${await ready()} backend; averaging is in clear`)
   hook()
-  const workers = owners.map((name) => new VirtualWorker(name))
+  await using started = await startWorkers(options.workers, owners)
+  const workers = started.all
   const toyErrors = await toy(workers, seed)
 
   const { messages, source } = await loadSmsSpam(limit > 0 ? { limit } : {})
-  // The last fifth is held out; the rest goes to the owners, shuffled, a third each.
-  const cut = Math.floor(messages.length * 0.8)
-  const held = messages.slice(cut)
-  const order = shuffledIndices(cut, seed)
-  owners.forEach((name, i) => {
-    const mine = [...order].filter((_, at) => at % owners.length === i).map((index) => messages[index]!)
-    const { x, y } = featuresOf(mine, dimension)
-    const worker = workers[i]!
-    const own = worker.as(name)
-    // The owner lets the researcher see what is computed from the messages (the trained weights), and nothing else.
-    const privacy = { private: true, allowResults: ['me'] }
-    x.send(own, { ...privacy, tags: ['#sms', '#features'] })
-    y.send(own, { ...privacy, tags: ['#sms', '#labels'] })
-    const counts = { rows: x.shape[0], spam: y.sum().dataSync()[0] }
-    tf.dispose([x, y])
-    console.log(`${name} has ${counts.rows} messages, ${counts.spam} of them spam`)
-  })
-  console.log(`${held.length} messages are held out (${source})`)
-  const found = await Promise.all(
-    workers.map(async (worker): Promise<Owner> => {
-      const [x] = await worker.search(['#sms', '#features'])
-      const [y] = await worker.search(['#sms', '#labels'])
-      return { worker, x: x!, y: y! }
+  const { owned, held } = dealt(messages, owners.length, seed)
+  await Promise.all(
+    workers.map(async (worker, i) => {
+      const { x, y } = featuresOf(owned[i]!, dimension)
+      const own = worker.as(worker.id)
+      // The owner lets the researcher see what is computed from the messages (the trained weights), and nothing else.
+      const privacy = { private: true, allowResults: ['me'] }
+      x.send(own, { ...privacy, tags: ['#sms', '#features'] })
+      y.send(own, { ...privacy, tags: ['#sms', '#labels'] })
+      tf.dispose([x, y])
+      console.log(`${worker.id} has ${owned[i]!.length} messages, ${owned[i]!.filter(isSpam).length} of them spam`)
+      await own.flush()
     }),
   )
+  console.log(`${held.length} messages are held out (${source})`)
+  return { toy: toyErrors, ...(await research({ workers, held }, options)) }
+}
 
+/** Who has what: each worker the messages of its owner, the researcher some that nobody else has. */
+export interface Cast {
+  readonly workers: readonly Worker[]
+  readonly held: readonly LabelledMessage[]
+}
+
+/** The researcher's part. */
+export async function research({ workers, held }: Cast, options: TrainingOptions): Promise<TrainingResult> {
+  const { rounds, dimension, seed } = options
+  const found = await Promise.all(workers.map((worker) => findOwner(worker, '#sms')))
   const model = tf.sequential({
     layers: [tf.layers.dense({ units: 1, inputShape: [dimension], kernelInitializer: 'zeros' })],
   })
@@ -153,12 +158,12 @@ export async function federatedSpam(options: FederatedSpamOptions): Promise<Fede
   }
   bar.stop()
   printTable('Held-out messages, never seen in training', ['round', 'AUC', 'accuracy'], scoreRows(scores))
+  const weights = weightsOf(model)
   tf.dispose([test.x, test.y])
   model.dispose()
   await printTraffic(workers)
   await whoSawWhat(workers)
-  await Promise.all(workers.map((worker) => worker.close()))
-  return { toy: toyErrors, auc: scores.map(({ auc }) => auc), accuracy: scores.map(({ accuracy }) => accuracy) }
+  return { auc: scores.map(({ auc }) => auc), accuracy: scores.map(({ accuracy }) => accuracy), weights }
 }
 
 if (isMain(import.meta.url)) {

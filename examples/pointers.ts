@@ -1,11 +1,12 @@
 /**
  * A tour of pointers: tensors on workers, found by tags, computed with, moved, differentiated, and kept private.
  */
-import { hook, isSottoError, optim, ready, scope, tf, VirtualWorker, whoSawWhat } from 'sotto'
-import { command, isMain, workersOption } from './lib/options.ts'
+import { hook, isSottoError, optim, ready, scope, tf, whoSawWhat } from 'sotto'
+import { command, isMain } from './lib/options.ts'
+import { startWorkers, type WorkerKind, workersOption } from './lib/workers.ts'
 
 export interface PointersOptions {
-  workers: 'virtual'
+  workers: WorkerKind
 }
 
 export interface PointersResult {
@@ -25,11 +26,11 @@ async function failureOf(action: () => unknown): Promise<{ code: string; message
   throw new Error('this was to fail')
 }
 
-export async function pointers(_: PointersOptions): Promise<PointersResult> {
+export async function pointers(options: PointersOptions): Promise<PointersResult> {
   console.log(`Sotto on the ${await ready()} backend`)
   hook()
-  const bob = new VirtualWorker('bob')
-  const alice = new VirtualWorker('alice')
+  await using workers = await startWorkers(options.workers, ['bob', 'alice'])
+  const [bob, alice] = workers.all
   bob.addWorkers([alice])
   const counts = async () => `${await bob.objectCount()} objects on bob, ${await alice.objectCount()} on alice`
   const refusals: string[] = []
@@ -64,7 +65,10 @@ export async function pointers(_: PointersOptions): Promise<PointersResult> {
   }
 
   console.log('\n5. Private data')
-  const secret = tf.tensor([3, 1, 4]).send(bob.as('bob'), { tags: ['#secret'], private: true, allow: ['carol'] })
+  const own = bob.as('bob')
+  const secret = tf.tensor([3, 1, 4]).send(own, { tags: ['#secret'], private: true, allow: ['carol'] })
+  // Sessions do not wait for one another.
+  await own.flush()
   const [asMe] = await bob.search(['#secret'])
   const doubled = asMe!.mul(2)
   for (const [what, pointer] of [
@@ -108,7 +112,6 @@ export async function pointers(_: PointersOptions): Promise<PointersResult> {
   )
 
   await whoSawWhat([bob, alice])
-  await Promise.all([bob.close(), alice.close()])
   return { sum, refusals, weights }
 }
 

@@ -19,11 +19,11 @@ import {
   type SharedModel,
   scope,
   tf,
-  VirtualWorker,
   whoSawWhat,
 } from 'sotto'
-import { command, isMain, printTable, progress, wholeNumber, workersOption } from './lib/options.ts'
+import { command, isMain, printTable, progress, wholeNumber } from './lib/options.ts'
 import { featuresOf, isSpam } from './lib/spam.ts'
+import { startWorkers, type WorkerKind, workersOption } from './lib/workers.ts'
 
 export interface SecretInferenceOptions {
   /** Parties that compute on images, besides the provider. */
@@ -37,7 +37,7 @@ export interface SecretInferenceOptions {
   seed: number
   /** Messages and training images used; 0 for all. */
   limit: number
-  workers: 'virtual'
+  workers: WorkerKind
 }
 
 export interface SecretInferenceResult {
@@ -51,14 +51,14 @@ export interface SecretInferenceResult {
   seconds: { plain: number; secret: number }
 }
 
-/** Olga's filter: a logistic regression, trained in clear on her own messages. */
+/** Olga's filter: a logistic regression, trained in clear on her own messages; in their order, to be the same each time. */
 async function trainFilter(messages: readonly LabelledMessage[], dimension: number): Promise<tf.LayersModel> {
   const model = tf.sequential({
     layers: [tf.layers.dense({ units: 1, inputShape: [dimension], kernelInitializer: 'zeros', activation: 'sigmoid' })],
   })
   model.compile({ optimizer: tf.train.sgd(10), loss: 'binaryCrossentropy' })
   const { x, y } = featuresOf(messages, dimension)
-  await model.fit(x, y, { epochs: 10, batchSize: 32, verbose: 0 })
+  await model.fit(x, y, { epochs: 10, batchSize: 32, shuffle: false, verbose: 0 })
   tf.dispose([x, y])
   return model
 }
@@ -78,11 +78,8 @@ async function spamInSecret(
   const filter = await trainFilter(messages.slice(0, cut), dimension)
   console.log(`olga has a filter, trained on ${cut} messages (${source}); sam has ${4} messages that it never saw`)
 
-  const [olga, sam, carol] = ['olga', 'sam', 'carol'].map((id) => new VirtualWorker(id, { identity: 'olga' })) as [
-    VirtualWorker,
-    VirtualWorker,
-    VirtualWorker,
-  ]
+  await using workers = await startWorkers(options.workers, ['olga', 'sam', 'carol'], { identity: 'olga' })
+  const [olga, sam, carol] = workers.all
   // Sam says on both workers whom he means by these names; so the others cannot put another worker in their place.
   for (const worker of [olga, sam]) {
     worker.as('sam').addWorkers([olga, sam, carol].filter((peer) => peer !== worker))
@@ -91,6 +88,8 @@ async function spamInSecret(
   const chosen = picked(messages.slice(cut))
   const { x } = featuresOf(chosen, dimension)
   x.send(sam.as('sam'), { private: true, allowShares: ['olga', 'carol'], tags: ['#messages'] })
+  // Olga's sessions do not wait for his.
+  await Promise.all([olga.as('sam').flush(), sam.as('sam').flush()])
 
   // Olga's part: the filter goes to her own worker, which shares it; the messages she knows by their tag alone.
   const remote = filter.send(olga, { private: true, allowShares: ['sam', 'carol'], allowResults: ['sam'] })
@@ -119,7 +118,6 @@ async function spamInSecret(
   await whoSawWhat([olga, sam, carol])
   tf.dispose([x, probabilities])
   filter.dispose()
-  await Promise.all([olga, sam, carol].map((worker) => worker.close()))
   return { verdicts: rows.map((row) => ({ isSpam: row.isSpam, verdict: row.p > 0.5 })), refusal }
 }
 
@@ -139,7 +137,7 @@ async function trainNetwork(images: tf.Tensor2D, labels: tf.Tensor1D, { epochs, 
     loss: (y, p) => tf.losses.softmaxCrossEntropy(y, p),
   })
   const oneHot = tf.oneHot(labels, 10)
-  await model.fit(images, oneHot, { epochs, batchSize: 128, verbose: 0 })
+  await model.fit(images, oneHot, { epochs, batchSize: 128, shuffle: false, verbose: 0 })
   oneHot.dispose()
   return model
 }
@@ -153,8 +151,9 @@ async function imagesInSecret(
   const model = await trainNetwork(whole.images, whole.labels, options)
   tf.dispose([whole.images, whole.labels])
   const count = options.images > 0 ? Math.min(options.images, test.count) : test.count
-  const workers = ['bob', 'alice', 'jane', 'dora', 'eric'].slice(0, parties).map((id) => new VirtualWorker(id))
-  const provider = new VirtualWorker('carol')
+  const names = ['bob', 'alice', 'jane', 'dora', 'eric'].slice(0, parties)
+  await using started = await startWorkers(options.workers, ['carol', ...names])
+  const [provider, ...workers] = started.all
   const secret: SharedModel = model.share(workers, { provider })
 
   let [plainHits, secretHits, plainTime, secretTime] = [0, 0, 0, 0]
@@ -195,7 +194,6 @@ async function imagesInSecret(
   )
   secret.dispose()
   model.dispose()
-  await Promise.all([...workers, provider].map((worker) => worker.close()))
   return { accuracy, seconds }
 }
 

@@ -13,29 +13,22 @@ import {
   type FixedPrecisionPointer,
   hook,
   isSottoError,
+  type LabelledMessage,
   loadSmsSpam,
   meanOf,
   type PointerTensor,
   ready,
   type SharedTensor,
   scope,
-  shuffledIndices,
   tf,
-  VirtualWorker,
+  type Worker,
   whoSawWhat,
 } from 'sotto'
+import { command, isMain, positiveNumber, printTable, printTraffic, progress, wholeNumber } from './lib/options.ts'
 import {
-  command,
-  isMain,
-  positiveNumber,
-  printTable,
-  printTraffic,
-  progress,
-  wholeNumber,
-  workersOption,
-} from './lib/options.ts'
-import {
+  dealt,
   featuresOf,
+  findOwner,
   isSpam,
   type Owner,
   type Score,
@@ -45,10 +38,10 @@ import {
   trainOnMessages,
   trainOnToy,
 } from './lib/spam.ts'
+import { type Weight, weightsOf } from './lib/weights.ts'
+import { startWorkers, type WorkerKind, workersOption } from './lib/workers.ts'
 
-export interface SecretSpamOptions {
-  /** Owners, each with a worker that is also a party of the secret computation. */
-  parties: number
+export interface TrainingOptions {
   rounds: number
   batchSize: number
   learningRate: number
@@ -56,21 +49,30 @@ export interface SecretSpamOptions {
   /** Fractional bits in which updates are shared. */
   precision: number
   seed: number
-  /** Messages used; 0 for all. */
-  limit: number
   /** Averages in clear. */
   insecure: boolean
-  workers: 'virtual'
 }
 
-export interface SecretSpamResult {
-  /** Sum of squared errors of the toy after each of its rounds. */
-  toy: number[]
+export interface SecretSpamOptions extends TrainingOptions {
+  /** Owners, each with a worker that is also a party of the secret computation. */
+  parties: number
+  /** Messages used; 0 for all. */
+  limit: number
+  workers: WorkerKind
+}
+
+export interface TrainingResult {
   /** Area under the ROC curve, and accuracy, on the held-out messages after each round. */
   auc: number[]
   accuracy: number[]
   /** What was said to whoever asked to see one owner's update. */
   refusal: string
+  weights: Weight[]
+}
+
+export interface SecretSpamResult extends TrainingResult {
+  /** Sum of squared errors of the toy after each of its rounds. */
+  toy: number[]
 }
 
 const names = ['bob', 'alice', 'jane', 'dora', 'eric', 'fay', 'gus', 'hal', 'ida', 'joe'] as const
@@ -79,13 +81,13 @@ const RESEARCHER = 'me'
 
 /** Owners' workers, and the one that deals randomness to them and holds nothing. */
 interface Cast {
-  readonly workers: readonly VirtualWorker[]
-  readonly provider: VirtualWorker
-  readonly options: SecretSpamOptions
+  readonly workers: readonly Worker[]
+  readonly provider: Worker
+  readonly options: TrainingOptions
 }
 
 /** An owner puts rows on their worker: for nobody to see, to be shared among the owners, the mean of all for the researcher. */
-function owned(cast: Cast, i: number, rows: { x: tf.Tensor; y: tf.Tensor }, tag: string): void {
+async function bring(cast: Cast, i: number, rows: { x: tf.Tensor; y: tf.Tensor }, tag: string): Promise<void> {
   const { workers, provider, options } = cast
   const own = workers[i]!.as(workers[i]!.id)
   // Whom the owner means by these names, the owner says.
@@ -96,17 +98,12 @@ function owned(cast: Cast, i: number, rows: { x: tf.Tensor; y: tf.Tensor }, tag:
     : { private: true, allowShares: others, allowTotals: [RESEARCHER] }
   rows.x.send(own, { ...rights, tags: [tag, '#features'] })
   rows.y.send(own, { ...rights, tags: [tag, '#labels'] })
+  tf.dispose([rows.x, rows.y])
+  await own.flush()
 }
 
-async function find({ workers }: Cast, tag: string): Promise<Owner[]> {
-  return Promise.all(
-    workers.map(async (worker) => {
-      const [x] = await worker.search([tag, '#features'])
-      const [y] = await worker.search([tag, '#labels'])
-      return { worker, x: x!, y: y! }
-    }),
-  )
-}
+const find = ({ workers }: Cast, tag: string): Promise<Owner[]> =>
+  Promise.all(workers.map((worker) => findOwner(worker, tag)))
 
 type Update = readonly PointerTensor[]
 
@@ -151,12 +148,13 @@ async function round(cast: Cast, model: tf.LayersModel, owners: readonly Owner[]
 
 /** Owners with two rows each (all with the same two, past the third), Linear(3→1), 5 rounds of 5 local steps. */
 async function toy(cast: Cast): Promise<number[]> {
-  cast.workers.forEach((_, i) => {
-    const at = (2 * i) % TOY.data.length
-    const rows = { x: tf.tensor(TOY.data.slice(at, at + 2)), y: tf.tensor(TOY.targets.slice(at, at + 2)) }
-    owned(cast, i, rows, '#toy')
-    tf.dispose([rows.x, rows.y])
-  })
+  await Promise.all(
+    cast.workers.map((_, i) => {
+      const at = (2 * i) % TOY.data.length
+      const rows = { x: tf.tensor(TOY.data.slice(at, at + 2)), y: tf.tensor(TOY.targets.slice(at, at + 2)) }
+      return bring(cast, i, rows, '#toy')
+    }),
+  )
   const owners = await find(cast, '#toy')
   const kernelInitializer = tf.initializers.glorotUniform({ seed: cast.options.seed })
   const model = tf.sequential({ layers: [tf.layers.dense({ units: 1, inputShape: [3], kernelInitializer })] })
@@ -202,29 +200,32 @@ async function peek(
 }
 
 export async function secretSpam(options: SecretSpamOptions): Promise<SecretSpamResult> {
-  const { parties, rounds, dimension, seed, limit, insecure } = options
+  const { parties, dimension, seed, limit, insecure } = options
   const how = insecure ? 'averaging is IN CLEAR' : 'the mean of what they learn is all that is opened'
   console.log(`${parties} owners train a spam filter on the ${await ready()} backend; ${how}`)
   hook()
-  const workers = names.slice(0, parties).map((name) => new VirtualWorker(name))
-  const cast: Cast = { workers, provider: new VirtualWorker(PROVIDER), options }
+  await using started = await startWorkers(options.workers, [PROVIDER, ...names.slice(0, parties)])
+  const [provider, ...workers] = started.all
+  const cast: Cast = { workers, provider, options }
   const toyErrors = await toy(cast)
 
   const { messages, source } = await loadSmsSpam(limit > 0 ? { limit } : {})
-  // The last fifth is held out; the rest goes to the owners, shuffled, in equal parts.
-  const cut = Math.floor(messages.length * 0.8)
-  const held = messages.slice(cut)
-  const order = shuffledIndices(cut, seed)
-  workers.forEach(({ id }, i) => {
-    const mine = [...order].filter((_, at) => at % parties === i).map((index) => messages[index]!)
-    const rows = featuresOf(mine, dimension)
-    owned(cast, i, rows, '#sms')
-    console.log(`${id} has ${mine.length} messages, ${mine.filter(isSpam).length} of them spam`)
-    tf.dispose([rows.x, rows.y])
-  })
+  const { owned, held } = dealt(messages, parties, seed)
+  await Promise.all(
+    workers.map(({ id }, i) => {
+      console.log(`${id} has ${owned[i]!.length} messages, ${owned[i]!.filter(isSpam).length} of them spam`)
+      return bring(cast, i, featuresOf(owned[i]!, dimension), '#sms')
+    }),
+  )
   console.log(`${held.length} messages are held out (${source})`)
-  const owners = await find(cast, '#sms')
+  return { toy: toyErrors, ...(await research(cast, held)) }
+}
 
+/** The researcher's part, who has some messages that nobody else has. */
+export async function research(cast: Cast, held: readonly LabelledMessage[]): Promise<TrainingResult> {
+  const { workers, provider, options } = cast
+  const { rounds, dimension, seed, insecure } = options
+  const owners = await find(cast, '#sms')
   const model = tf.sequential({
     layers: [tf.layers.dense({ units: 1, inputShape: [dimension], kernelInitializer: 'zeros' })],
   })
@@ -251,17 +252,12 @@ export async function secretSpam(options: SecretSpamOptions): Promise<SecretSpam
     ? ''
     : await peek(cast, model, owners, (remote, owner) => trainOnMessages(remote, owner, { ...options, seed }))
   if (!insecure) console.log(`\nWhoever runs this asks to see bob's update, and then what is shared of it:\n${refusal}`)
+  const weights = weightsOf(model)
   tf.dispose([test.x, test.y])
   model.dispose()
-  await printTraffic([...workers, cast.provider])
-  await whoSawWhat([...workers, cast.provider])
-  await Promise.all([...workers, cast.provider].map((worker) => worker.close()))
-  return {
-    toy: toyErrors,
-    auc: scores.map(({ auc }) => auc),
-    accuracy: scores.map(({ accuracy }) => accuracy),
-    refusal,
-  }
+  await printTraffic([...workers, provider])
+  await whoSawWhat([...workers, provider])
+  return { auc: scores.map(({ auc }) => auc), accuracy: scores.map(({ accuracy }) => accuracy), refusal, weights }
 }
 
 if (isMain(import.meta.url)) {

@@ -2,15 +2,14 @@
  * Split learning on MNIST: the images stay with alice, the labels with bob.
  *
  * Alice holds the lower part of the network (784-128-640, ReLU), bob the upper (640-10, log-softmax). Activations go
- * from alice to bob, their gradients back; the researcher who runs this script sees losses and predictions, and neither
- * an image nor a label. Run with --help for the options.
+ * from alice to bob, their gradients back; the researcher who runs this script sees losses, predictions and the trained
+ * network, and neither an image nor a label. Run with --help for the options.
  */
 import {
   accuracy,
   batches,
   confusion,
   hook,
-  type LabelledImages,
   loadMnist,
   noGrad,
   type PointerTensor,
@@ -18,7 +17,7 @@ import {
   ready,
   scope,
   tf,
-  VirtualWorker,
+  type Worker,
   whoSawWhat,
 } from 'sotto'
 import {
@@ -30,18 +29,22 @@ import {
   printTraffic,
   progress,
   wholeNumber,
-  workersOption,
 } from './lib/options.ts'
+import { fetchWeights, type Weight } from './lib/weights.ts'
+import { startWorkers, type WorkerKind, workersOption } from './lib/workers.ts'
 
-export interface SplitMnistOptions {
+export interface TrainingOptions {
   epochs: number
   batchSize: number
   learningRate: number
   optimizer: string
   seed: number
+}
+
+export interface SplitMnistOptions extends TrainingOptions {
   /** Training images used; 0 for all. */
   limit: number
-  workers: 'virtual'
+  workers: WorkerKind
 }
 
 export interface SplitMnistResult {
@@ -51,6 +54,7 @@ export interface SplitMnistResult {
   testAccuracy: number
   /** What was refused when the researcher asked for an image. */
   refusal: string
+  weights: Weight[]
 }
 
 /** Weights and biases uniform within ±1/√(inputs), as PyTorch's linear layers start. */
@@ -66,15 +70,14 @@ const dense = (units: number, inputs: number, seed: number, activation?: 'relu')
 }
 
 export async function splitMnist(options: SplitMnistOptions): Promise<SplitMnistResult> {
-  const { epochs, batchSize, learningRate, seed, limit } = options
+  const { limit } = options
   console.log(`Split-MNIST on the ${await ready()} backend`)
   hook()
   const { train, test, source } = await loadMnist(limit > 0 ? { limit, testLimit: limit } : {})
   console.log(`${train.count} training and ${test.count} test images (${source})`)
 
-  const alice = new VirtualWorker('alice')
-  const bob = new VirtualWorker('bob')
-  alice.addWorkers([bob])
+  await using workers = await startWorkers(options.workers, ['alice', 'bob'])
+  const [alice, bob] = workers.all
 
   // The owners bring their data themselves. What is computed from it may be seen by the other owner and the researcher.
   const results = { private: true, allowResults: ['alice', 'bob', 'me'] }
@@ -82,8 +85,21 @@ export async function splitMnist(options: SplitMnistOptions): Promise<SplitMnist
   train.images().send(own.alice, { ...results, tags: ['#mnist', '#train', '#images'] })
   train.labelsTensor().send(own.bob, { ...results, tags: ['#mnist', '#train', '#labels'] })
   test.images().send(own.alice, { ...results, tags: ['#mnist', '#test', '#images'] })
+  await Promise.all([own.alice.flush(), own.bob.flush()])
+  return await research({ alice, bob, testLabels: test.labels }, options)
+}
 
-  // The researcher finds what there is, and may compute with it, but not look.
+/** Who has what: images on alice, their labels on bob, and with the researcher the labels of the test images. */
+export interface Cast {
+  readonly alice: Worker
+  readonly bob: Worker
+  readonly testLabels: ArrayLike<number>
+}
+
+/** The researcher's part: finds what there is, and may compute with it, but not look. */
+export async function research({ alice, bob, testLabels }: Cast, options: TrainingOptions): Promise<SplitMnistResult> {
+  const { epochs, batchSize, learningRate, seed } = options
+  alice.addWorkers([bob])
   const [images] = await alice.search(['#train', '#images'])
   const [labels] = await bob.search(['#train', '#labels'])
   const [testImages] = await alice.search(['#test', '#images'])
@@ -100,14 +116,15 @@ export async function splitMnist(options: SplitMnistOptions): Promise<SplitMnist
   const optimizer = optimizerOf(options.optimizer, [...bottom.parameters(), ...top.parameters()], learningRate)
 
   const losses: number[] = []
-  const steps = Math.ceil(train.count / batchSize)
+  const count = images!.shape[0]!
+  const steps = Math.ceil(count / batchSize)
   for (let epoch = 1; epoch <= epochs; epoch++) {
     const started = performance.now()
     const bar = progress(steps, `epoch ${epoch}/${epochs} {bar} {percentage}%  loss {loss}  {eta_formatted} left`)
     // Both owners take the rows in the same order. Losses add up on bob: nothing is waited for.
     let total = tf.scalar(0).send(bob)
     let step = 0
-    for (const rows of batches(train.count, { batchSize, shuffle: true, seed: 1000 * seed + epoch })) {
+    for (const rows of batches(count, { batchSize, shuffle: true, seed: 1000 * seed + epoch })) {
       const sum = scope(() => {
         const chosen = tf.tensor1d(rows, 'int32')
         const activations = bottom.apply(images!.gather(chosen.send(alice))).move(bob, { requiresGrad: true })
@@ -127,29 +144,29 @@ export async function splitMnist(options: SplitMnistOptions): Promise<SplitMnist
       if (step % 20 === 0) bar.update(step, { loss: ((await numberOf(total)) / (step * batchSize)).toFixed(4) })
     }
     bar.stop()
-    losses.push((await numberOf(total)) / train.count)
+    losses.push((await numberOf(total)) / count)
     total.dispose()
     const seconds = (performance.now() - started) / 1000
     console.log(`epoch ${epoch}: training loss ${losses.at(-1)!.toFixed(4)}, ${seconds.toFixed(1)} s`)
   }
 
-  const predicted = await predict(bottom.eval(), top.eval(), testImages!, test)
-  const testAccuracy = accuracy(predicted, test.labels)
-  console.log(`Test accuracy: ${(100 * testAccuracy).toFixed(2)} % of ${test.count} images`)
+  const predicted = await predict(bottom.eval(), top.eval(), testImages!)
+  const testAccuracy = accuracy(predicted, testLabels)
+  console.log(`Test accuracy: ${(100 * testAccuracy).toFixed(2)} % of ${predicted.length} images`)
   printTable(
     'Digits (rows) and what they were taken for (columns)',
     ['', ...Array.from({ length: 10 }, (_, digit) => String(digit))],
-    confusion(predicted, test.labels, 10).map((row, digit) => [digit, ...row]),
+    confusion(predicted, testLabels, 10).map((row, digit) => [digit, ...row]),
   )
   printTable(
     'Training loss',
     ['epoch', 'loss'],
     losses.map((loss, i) => [i + 1, loss.toFixed(4)]),
   )
+  const weights = await fetchWeights([...bottom.parameters(), ...top.parameters()])
   await printTraffic([alice, bob])
   await whoSawWhat([alice, bob])
-  await Promise.all([alice.close(), bob.close()])
-  return { losses, testAccuracy, refusal }
+  return { losses, testAccuracy, refusal, weights }
 }
 
 async function numberOf(pointer: PointerTensor): Promise<number> {
@@ -160,12 +177,8 @@ async function numberOf(pointer: PointerTensor): Promise<number> {
 }
 
 /** The classes that the split network gives the images on alice, a thousand at a time. */
-async function predict(
-  bottom: RemoteModel,
-  top: RemoteModel,
-  images: PointerTensor,
-  { count }: LabelledImages,
-): Promise<Int32Array> {
+async function predict(bottom: RemoteModel, top: RemoteModel, images: PointerTensor): Promise<Int32Array> {
+  const count = images.shape[0]!
   const classes = new Int32Array(count)
   const CHUNK = 1000
   for (let at = 0; at < count; at += CHUNK) {

@@ -2,7 +2,7 @@
 import { pathToFileURL } from 'node:url'
 import { SingleBar } from 'cli-progress'
 import Table from 'cli-table3'
-import { Command, InvalidArgumentError, Option } from 'commander'
+import { Command, InvalidArgumentError } from 'commander'
 import { type Optimizer, optim, type PointerTensor, type Worker } from 'sotto'
 
 export const command = (name: string, description: string): Command =>
@@ -70,7 +70,3 @@ export async function printTraffic(workers: readonly Worker[]): Promise<void> {
 
 /** Whether a module was started by itself, and not imported by a test. */
 export const isMain = (url: string): boolean => url === pathToFileURL(process.argv[1] ?? '').href
-
-/** Where the workers are: in this process, for now. */
-export const workersOption = (): Option =>
-  new Option('--workers <kind>', 'where the workers are').choices(['virtual']).default('virtual')

@@ -8,6 +8,7 @@ import {
   type PointerTensor,
   type RemoteModel,
   scope,
+  shuffledIndices,
   tf,
   type Worker,
 } from 'sotto'
@@ -33,6 +34,27 @@ export interface Owner {
 }
 
 export const isSpam = ({ label }: LabelledMessage): number => (label === 'spam' ? 1 : 0)
+
+/** Messages as they lie with their owners: the last fifth held out, the rest shuffled, in equal parts. */
+export function dealt(
+  messages: readonly LabelledMessage[],
+  owners: number,
+  seed: number,
+): { owned: LabelledMessage[][]; held: LabelledMessage[] } {
+  const cut = Math.floor(messages.length * 0.8)
+  const order = [...shuffledIndices(cut, seed)]
+  const owned = Array.from({ length: owners }, (_, i) =>
+    order.filter((_, at) => at % owners === i).map((index) => messages[index]!),
+  )
+  return { owned, held: messages.slice(cut) }
+}
+
+/** The rows that an owner has put on a worker under a tag. */
+export async function findOwner(worker: Worker, tag: string): Promise<Owner> {
+  const [x] = await worker.search([tag, '#features'])
+  const [y] = await worker.search([tag, '#labels'])
+  return { worker, x: x!, y: y! }
+}
 
 /** What an owner does with their own messages, before anything is on a worker. */
 export function featuresOf(

@@ -25,8 +25,8 @@ export interface OwnData {
 
 /** Puts data sets on a worker, each under the tag of its name. */
 export function addData(host: WorkerHost, owner: string, sets: Readonly<Record<string, OwnData>>): void {
-  host.owners.add(owner)
   for (const [name, set] of Object.entries(sets)) {
+    host.owners.add(owner)
     const { shape, dtype, data, tags = [], description = '', allow = [], allowResults = [], ...more } = set
     if (name === '' || shape.reduce((size, n) => size * n, 1) !== data.length) {
       throw sottoError('ERR_ARGUMENT_VALUE', `data "${name}": the values do not fit the shape`)

@@ -1,36 +1,35 @@
-import { beforeAll, describe, expect, it, vi } from 'vitest'
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { federatedSpam } from '../../examples/federated-spam.ts'
 import { pointers } from '../../examples/pointers.ts'
 import { secretInference } from '../../examples/secret-inference.ts'
 import { secretSpam } from '../../examples/secret-spam.ts'
 import { splitMnist } from '../../examples/split-mnist.ts'
+import { capturePrinted } from './printed.ts'
 
-/** What an example prints. */
-let printed: string[] = []
+/** What was printed since it was last asked. */
+let printed: () => string
 beforeAll(() => {
-  vi.spyOn(console, 'log').mockImplementation((...args) => {
-    printed.push(args.join(' '))
-  })
-  vi.spyOn(console, 'error').mockImplementation(() => {})
+  printed = capturePrinted()
+})
+beforeEach(() => {
+  printed()
 })
 
 describe('examples', () => {
   it('pointers: sends, computes, refuses, and trains', async () => {
-    printed = []
     const { sum, refusals, weights } = await pointers({ workers: 'virtual' })
     expect(sum).toBe(30)
     expect(refusals).toEqual(['ERR_NOT_COLLOCATED', 'ERR_SHAPE', 'ERR_CONSUMED', 'ERR_PERMISSION', 'ERR_PERMISSION'])
     // y = second input, within what fifty steps leave.
     expect(weights[0]).toBeCloseTo(0, 1)
     expect(weights[1]).toBeCloseTo(1, 1)
-    const text = printed.join('\n')
+    const text = printed()
     expect(text).toContain('Who saw what')
     expect(text).toMatch(/carol .*#secret.*fetch/)
     expect(text).toContain('fetch, refused')
   })
 
   it('split-mnist: learns, and shows nobody an image or a label', async () => {
-    printed = []
     const options = {
       epochs: 2,
       batchSize: 64,
@@ -46,7 +45,7 @@ describe('examples', () => {
     // Guessing gets a tenth of them.
     expect(testAccuracy).toBeGreaterThan(0.5)
     expect(refusal).toContain('private to alice')
-    const text = printed.join('\n')
+    const text = printed()
     for (const part of ['Test accuracy', 'Training loss', 'taken for', 'Who saw what']) expect(text).toContain(part)
     // The only ones to whom an image or a label came are those who brought it.
     const rows = text.split('\n').filter((line) => line.includes('#mnist') && !line.includes('refused'))
@@ -55,7 +54,6 @@ describe('examples', () => {
   })
 
   it('federated-spam: the toy and the filter learn, in rounds', async () => {
-    printed = []
     const options = {
       rounds: 3,
       batchSize: 32,
@@ -71,13 +69,12 @@ describe('examples', () => {
     expect(auc).toHaveLength(3)
     expect(auc[2]!).toBeGreaterThan(0.9)
     expect(accuracy[2]!).toBeGreaterThan(0.8)
-    const text = printed.join('\n')
+    const text = printed()
     expect(text).toContain('averaging is in clear')
     expect(text).toContain('Who saw what')
   })
 
   it('secret-spam: learns what averaging in clear learns, and shows nobody an update', async () => {
-    printed = []
     const options = {
       parties: 3,
       rounds: 3,
@@ -91,7 +88,7 @@ describe('examples', () => {
       workers: 'virtual',
     } as const
     const secret = await secretSpam(options)
-    const text = printed.join('\n')
+    const text = printed()
     const clear = await secretSpam({ ...options, insecure: true })
     expect(secret.toy).toHaveLength(5)
     // A mean in secret is within three units of 2^-16 of the mean in clear, and so are five rounds of steps on it.
@@ -109,7 +106,6 @@ describe('examples', () => {
   })
 
   it('secret-inference: the sender learns the verdict, the owner of the model does not', async () => {
-    printed = []
     const { verdicts, refusal, accuracy } = await secretInference({
       parties: 2,
       images: 200,
@@ -126,7 +122,7 @@ describe('examples', () => {
     // Of 200 images, fixed precision may turn one that is nearly a tie.
     expect(Math.abs(accuracy.secret - accuracy.plain)).toBeLessThanOrEqual(0.005)
     expect(accuracy.plain).toBeGreaterThan(0.5)
-    const text = printed.join('\n')
+    const text = printed()
     expect(text).toMatch(/sam +│ float32 \[4,1\] +│ olga \+ sam +│ reveal/)
     expect(text).not.toMatch(/│ olga +│ float32 \[4,1\]/)
   })

@@ -18,13 +18,19 @@ const MOST_EARLY = 128 * 2 ** 20
 export class Tunnels {
   readonly #transport: Transport
   readonly #open = new Map<string, TunnelChannel>()
+  #isOver = false
 
   constructor(transport: Transport) {
     this.#transport = transport
   }
 
-  /** Opens a tunnel: to a peer by its name, or with an empty name to the other end of the session itself. */
+  /**
+   * Opens a tunnel: to a peer by its name, or with an empty name to the other end of the session itself.
+   *
+   * @throws SessionError `ERR_WORKER_LOST` when the session has ended; `ERR_LIMIT`
+   */
   open(to: string): Channel {
+    if (this.#isOver) throw sottoError('ERR_WORKER_LOST', 'the session that it was reached through has ended')
     if (this.#open.size >= MOST) throw sottoError('ERR_LIMIT', `${MOST} tunnels are open in this session; no more fit`)
     const id = newId()
     const channel = new TunnelChannel(this.#transport, id, to, () => this.#open.delete(id))
@@ -59,6 +65,7 @@ export class Tunnels {
 
   /** The session has ended. */
   end(): void {
+    this.#isOver = true
     for (const channel of [...this.#open.values()]) channel.end()
   }
 }

@@ -1,0 +1,82 @@
+/** Workers as processes of their own, started here, and gone when this process is. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+
+/** Where TypeScript and its aliases are found. */
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const leash = new URL('./leash.ts', import.meta.url).href
+/** The `sotto` command, which is `npx sotto` where the package is installed. */
+const sotto = fileURLToPath(new URL('../../src/cli/index.ts', import.meta.url))
+
+/** What a worker says when it takes connections. */
+const READY = /^.+ is ready at (?<url>wss?:\S+), key (?<key>ed25519:[\w-]+)/
+/** Milliseconds to end when told to. */
+const PATIENCE = 10_000
+/** Characters kept of what a worker says besides. */
+const REMEMBERED = 2000
+
+export interface WorkerProcess {
+  readonly pid: number
+  readonly url: string
+  /** The public key of the worker. */
+  readonly key: string
+  /** Tells it to end, and waits until it has. */
+  stop(): Promise<void>
+}
+
+/**
+ * Starts a script of this project in a process that ends with this one, whatever ends this one. Its output is for
+ * whoever reads `stdout`; what it says about errors and progress goes where `stderr` says.
+ */
+export function startScript(script: string, args: readonly string[], stderr: 'pipe' | 'inherit'): ChildProcess {
+  // The loader of TypeScript, then the leash, which needs it.
+  return spawn(process.execPath, ['--import', 'tsx/esm', '--import', leash, script, ...args], {
+    cwd: root,
+    stdio: ['pipe', 'pipe', stderr],
+  })
+}
+
+/**
+ * Starts `sotto worker`, and waits until it is ready.
+ *
+ * @throws Error with what it has said, when it ends before
+ */
+export async function startWorkerProcess(flags: readonly string[]): Promise<WorkerProcess> {
+  const child = startScript(sotto, ['worker', '--log-level', 'warn', ...flags], 'pipe')
+  const exited = once(child, 'exit')
+  let said = ''
+  child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+    said = (said + text).slice(-REMEMBERED)
+  })
+  for await (const line of createInterface({ input: child.stdout! })) {
+    const { url, key } = READY.exec(line)?.groups ?? {}
+    if (url === undefined || key === undefined) continue
+    child.stdout!.resume()
+    return { pid: child.pid!, url, key, stop: () => stop(child, exited) }
+  }
+  await exited
+  throw new Error(`sotto worker ${flags.join(' ')} did not start\n${said}`)
+}
+
+async function stop(child: ChildProcess, exited: Promise<unknown>): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  child.kill()
+  const timer = setTimeout(() => child.kill('SIGKILL'), PATIENCE)
+  await exited
+  clearTimeout(timer)
+}
+
+/** Waits for all; when one fails, undoes the others and throws. */
+export async function allOrNone<T>(
+  promises: readonly Promise<T>[],
+  undo: (value: T) => Promise<unknown>,
+): Promise<T[]> {
+  const settled = await Promise.allSettled(promises)
+  const failure = settled.find((one) => one.status === 'rejected')
+  const values = settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
+  if (failure === undefined) return values
+  await Promise.allSettled(values.map(undo))
+  throw failure.reason
+}
