@@ -205,9 +205,7 @@ export class Group {
   tell<N extends SecretTell>(name: N, bodyOf: (index: number) => SecretMessages[N]['request']): void {
     if (this.#recording !== null) return
     // To all of them, or to none.
-    const gone = this.parties.find(({ isClosed }) => isClosed)
-    if (gone)
-      throw sottoError('ERR_SESSION_CLOSED', `${name}: the session with ${gone.id} is closed`, { worker: gone.id })
+    for (const party of this.parties) party.checkOpen(name)
     this.parties.forEach((party, index) => {
       tellSecret(party, name, bodyOf(index))
     })

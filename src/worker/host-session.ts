@@ -151,10 +151,16 @@ export class HostSession {
 
   /** Keeps a command for its turn. A caller that keeps to its window never has so much before it. */
   #hold(frame: RequestFrame): void {
-    this.#queuedBytes += payloadBytes(frame)
+    const { inFlight } = this.host.limits
+    const isOver = this.#queue.length >= inFlight
+    // Of those beyond the limit, what is needed to refuse them is kept; and of that no more than of the others.
+    if (this.#queue.length >= 2 * inFlight) {
+      throw sottoError('ERR_LIMIT', `${this.#queue.length} commands of this session wait; no more fit`)
+    }
+    this.#queuedBytes += isOver ? 0 : payloadBytes(frame)
     if (this.#queue.length > 0 && this.#queuedBytes > QUEUED)
       throw sottoError('ERR_LIMIT', `${QUEUED} bytes of commands wait; no more fit`)
-    this.#queue.push(frame)
+    this.#queue.push(isOver ? [frame[0], frame[1], frame[2], OVER] : frame)
   }
 
   /** Sets a command aside until all of it is there. */
@@ -202,25 +208,39 @@ export class HostSession {
       const row = messageRow(name)
       if (row === undefined) throw sottoError('ERR_UNKNOWN_MESSAGE', 'there is no message of that name')
       this.#checkMay(name, row)
+      if (body === OVER) {
+        throw sottoError('ERR_LIMIT', `${this.host.limits.inFlight} commands of this session waited; no more fit`)
+      }
       const request = checkRequest(name, row.schema, body) as object
       results = resultsOf(request)
       for (const observer of this.host.observers) observer.handled(name)
       result = row.handle(this, request)
     } catch (error) {
-      return this.#fail(seq, name, results, error)
+      this.#fail(seq, name, results, error)
+      return this.#slowDown()
     }
     if (!(result instanceof Promise)) {
       this.#done(seq, result)
-      if (this.#transport.backlog > BACKLOG)
-        this.#waitFor(new Promise((drained) => this.#transport.onDrain(() => drained(undefined))))
-      return
+      return this.#slowDown()
     }
     this.#waitFor(
-      result.then(
-        (value) => this.#done(seq, value),
-        (error) => this.#fail(seq, name, results, error),
-      ),
+      result
+        .then(
+          (value) => this.#done(seq, value),
+          (error) => this.#fail(seq, name, results, error),
+        )
+        .then(() => this.#drained()),
     )
+  }
+
+  /** Goes on when answers, failures too, have left. */
+  #slowDown(): void {
+    const drained = this.#drained()
+    if (drained !== undefined) this.#waitFor(drained)
+  }
+  #drained(): Promise<void> | undefined {
+    if (this.#transport.backlog <= BACKLOG) return undefined
+    return new Promise((resolve) => this.#transport.onDrain(resolve))
   }
 
   #waitFor(work: Promise<unknown>): void {
@@ -235,9 +255,6 @@ export class HostSession {
 
   #checkMay(name: string, { isFromPeer, right }: MessageRow): void {
     const { principal } = this
-    if (this.#queue.length > this.host.limits.inFlight) {
-      throw sottoError('ERR_LIMIT', `${this.#queue.length} commands of this session wait; no more fit`)
-    }
     if (!this.greeted && name !== 'hello') throw sottoError('ERR_PROTOCOL', 'the first message must be hello')
     if (principal.role === 'peer' && this.greeted && !isFromPeer) {
       throw sottoError('ERR_PERMISSION', 'a peer may deposit, and nothing else')
@@ -264,9 +281,11 @@ export class HostSession {
     const error = this.#wire(thrown, seq)
     for (const observer of this.host.observers) observer.failed(this, name, error)
     const access = thrown instanceof Poison || thrown instanceof OperationFailed ? thrown.access : PUBLIC
+    const { store, limits } = this.host
     for (const id of results) {
-      if (this.host.store.has(id) || this.host.store.count >= this.host.limits.objects) continue
-      this.host.store.add(id, { kind: 'failed', error, access, owner: this.name, session: this })
+      if (store.has(id) || store.count >= limits.objects) continue
+      if (store.usedBy(this.name).objects >= limits.identityObjects) continue
+      store.add(id, { kind: 'failed', error, access, owner: this.name, session: this })
     }
     if (messageRow(name)?.isAsk === true) {
       if (!maySee(access, this.name)) {
@@ -341,8 +360,13 @@ export class HostSession {
     this.name = name
     this.id = id
     this.secret = secret
-    if (principal.role === 'caller') this.host.greeted(this)
-    else principal.owner.#found(name, this)
+    try {
+      if (principal.role === 'caller') this.host.greeted(this)
+      else principal.owner.#found(name, this)
+    } catch (error) {
+      this.id = ''
+      throw error
+    }
     for (const observer of this.host.observers) observer.began(this)
   }
 
@@ -360,8 +384,8 @@ export class HostSession {
 
   /** Whether an identity means by a name the worker that this session means, or this very worker. */
   isKnown(owner: string, name: string): boolean {
-    if (name === this.host.id) return true
     const peer = this.peers.get(name)
+    if (name === this.host.id) return peer === undefined || peer.key === this.host.identity.key
     return peer !== undefined && this.host.knows(owner, name, peer.key)
   }
 
@@ -375,8 +399,8 @@ export class HostSession {
     if (peer === undefined) {
       throw sottoError('ERR_UNKNOWN_PEER', `${this.host.id} was not introduced to ${to}; addWorkers([…]) does it`)
     }
-    // One for each session of the caller's there: what goes over it is for that session alone.
-    const at = `${peer.capability.session} ${to}`
+    // One for each session of the caller's there, and for whoever was introduced: what was meant for one goes to no other.
+    const at = JSON.stringify([to, peer.capability.session, peer.key, peer.address])
     const known = this.#links.get(at)
     if (known !== undefined && !known.session.isClosed) return known.session
     const transport = this.host.dial(this, peer)
@@ -387,7 +411,10 @@ export class HostSession {
     session.onClose((reason) => {
       // One that has left on purpose was told so by its own caller.
       const isBroken = isSottoError(reason) && reason.code !== 'ERR_SESSION_CLOSED'
-      if (isBroken && !this.#ended) this.hear(this.#wire(reason, `${to}`))
+      if (!isBroken || this.#ended) return
+      this.hear(this.#wire(reason, `${to}`))
+      // It may have nobody to dial with either.
+      this.#lose(to, reason)
     })
     return session
   }
@@ -510,15 +537,28 @@ export class HostSession {
     return sottoError('ERR_SESSION_CLOSED', `the session on ${this.host.id} has ended`)
   }
 
-  /** A peer hands over nothing more. */
+  /** A peer's session has ended. */
   #lost(peer: HostSession, reason: Error | undefined): void {
     this.#inbound.delete(peer)
-    const { name } = peer
+    this.#lose(peer.name, reason)
+  }
+
+  /** Waits no more for a peer, unless there is another session of its own. */
+  #lose(name: string, reason: Error | undefined): void {
     if ([...this.#inbound].some((other) => other.name === name)) return
     const code = isSottoError(reason) ? reason.code : 'ERR_SESSION_CLOSED'
     this.#mailbox.lose(name, sottoError(code, `${name} is gone${reason ? `: ${reason.message}` : ''}`, { from: name }))
   }
+
+  /** Notes how a peer is reached, from now on. */
+  introduce(peer: PeerIntroduction): void {
+    this.peers.set(peer.name, peer)
+    this.#mailbox.found(peer.name)
+  }
 }
+
+/** The body of a command that came when too many waited. */
+const OVER = Symbol('over')
 
 /** Milliseconds between looks at what is still going on. */
 const POLL = 5

@@ -118,6 +118,7 @@ export class WorkerHost {
   /** Sessions of callers by their ids, and who waits for one. */
   readonly #byId = new Map<string, HostSession>()
   readonly #awaited = new Map<string, Set<(session: HostSession) => void>>()
+  #early = 0
   #isClosing = false
 
   constructor({ id, limits, identity, dial, means }: HostOptions) {
@@ -156,13 +157,15 @@ export class WorkerHost {
     }
     const known = this.#byId.get(capability.session)
     if (known !== undefined) return check(known)
-    if (this.#awaited.size >= EARLY_PEERS) throw this.#noCapability()
+    if (this.#early >= EARLY_PEERS) throw this.#noCapability()
+    this.#early++
     return new Promise<HostSession>((resolve, reject) => {
       const { session: id } = capability
       const waiting = this.#awaited.get(id) ?? new Set()
       this.#awaited.set(id, waiting)
       const settle = () => {
         clearTimeout(timer)
+        this.#early--
         waiting.delete(found)
         if (waiting.size === 0) this.#awaited.delete(id)
       }

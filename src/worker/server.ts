@@ -23,7 +23,7 @@ const KEEP_ALIVE = 10_000
 
 /** Makes channels of requests to become a WebSocket. */
 export class Upgrades {
-  readonly #links: Pick<LinkListener<never>, 'accept' | 'isFull'>
+  readonly #links: Pick<LinkListener<never>, 'accept'>
   readonly #sockets: WebSocketServer
   readonly #fingerprint: string | null
   readonly #isOpen: boolean
@@ -34,12 +34,7 @@ export class Upgrades {
    * @param isOpen whether everyone who can connect is let in: then pages of other sites, which a browser lets connect to
    *   the machine that it runs on, are not
    */
-  constructor(
-    links: Pick<LinkListener<never>, 'accept' | 'isFull'>,
-    maxMessage: number,
-    tls: ServerTls | null,
-    isOpen = false,
-  ) {
+  constructor(links: Pick<LinkListener<never>, 'accept'>, maxMessage: number, tls: ServerTls | null, isOpen = false) {
     this.#links = links
     this.#isOpen = isOpen
     this.#fingerprint =
@@ -55,7 +50,7 @@ export class Upgrades {
   take(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     // First of all: whoever hangs up now would end the process, as an error that nobody hears.
     socket.on('error', () => socket.destroy())
-    if (this.isClosing || this.#links.isFull) return turnAway(socket, '503 Service Unavailable')
+    if (this.isClosing) return turnAway(socket, '503 Service Unavailable')
     const isForeign = isForeignPage(request)
     if (this.#isOpen && isForeign) return turnAway(socket, '403 Forbidden')
     const shown = socket as Partial<TLSSocket>
@@ -66,11 +61,37 @@ export class Upgrades {
       // Small frames are collected here already: waiting for more would only cost time.
       raw.setNoDelay?.(true)
       raw.setKeepAlive?.(true, KEEP_ALIVE)
-      this.#links.accept(nodeChannel(webSocket, null), {
-        certificate: this.#fingerprint,
-        clientCertificate: typeof subject === 'string' ? subject : null,
-      })
+      const stranger = new Stranger(socket)
+      this.#links
+        .accept(nodeChannel(webSocket, null), {
+          certificate: this.#fingerprint,
+          clientCertificate: typeof subject === 'string' ? subject : null,
+        })
+        .then(() => stranger.isKnown())
     })
+  }
+}
+
+/** Bytes that somebody may send who has not shown who it is: a handshake has some hundreds. */
+const STRANGER = 64 * 2 ** 10
+
+/** Hangs up on whoever sends much before it has shown who it is: a message is kept until all of it is there. */
+class Stranger {
+  readonly #socket: Duplex
+  #read = 0
+
+  constructor(socket: Duplex) {
+    this.#socket = socket
+    socket.on('data', this.#count)
+  }
+
+  readonly #count = ({ length }: Uint8Array): void => {
+    this.#read += length
+    if (this.#read > STRANGER) this.#socket.destroy()
+  }
+
+  isKnown(): void {
+    this.#socket.off('data', this.#count)
   }
 }
 
@@ -110,7 +131,7 @@ export interface ListenAt {
 /** Listens; what upgrades goes to the links. @throws what the system says when the port is taken */
 export async function listen(
   { host, port, tls, connections, maxMessage, isOpen, request }: ListenAt,
-  links: Pick<LinkListener<never>, 'accept' | 'isFull'>,
+  links: Pick<LinkListener<never>, 'accept'>,
 ): Promise<Listening> {
   const upgrades = new Upgrades(links, maxMessage, tls ?? null, isOpen)
   const server = httpServer(tls)

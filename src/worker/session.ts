@@ -102,6 +102,8 @@ export interface SessionOptions {
 const WINDOW = { commands: 16_384, bytes: 64 * 2 ** 20 }
 /** Milliseconds for what was issued to be carried out when a session is to end. */
 const LEAVING = 10_000
+/** What a timer takes at most, in milliseconds: 25 days. */
+const LONGEST = 2 ** 31 - 1
 /** What may be held here; beyond it, issuing a command throws. */
 const HELD = { commands: 1_000_000, bytes: 2 ** 30 }
 
@@ -139,6 +141,7 @@ export class Session {
   readonly tunnels: Tunnels
   #onTunnel: (frame: TunnelFrame) => void = () => {}
   #lastWord = performance.now()
+  #passed: number | undefined
   #silence: ReturnType<typeof setInterval> | null = null
 
   constructor(transport: Transport, options: SessionOptions) {
@@ -271,7 +274,10 @@ export class Session {
     const { worker, timeout: silence = 0 } = this.#options
     if (timeout !== undefined) {
       const message = `${name}: no answer from ${worker} within ${timeout} ms`
-      const timer = setTimeout(() => this.#giveUp(seq, sottoError('ERR_TIMEOUT', message, { worker })), timeout)
+      const timer = setTimeout(
+        () => this.#giveUp(seq, sottoError('ERR_TIMEOUT', message, { worker })),
+        Math.min(timeout, LONGEST),
+      )
       const before = this.#pending.get(seq)!.settled
       this.#pending.get(seq)!.settled = () => {
         clearTimeout(timer)
@@ -289,6 +295,10 @@ export class Session {
     if (waiting.length === 0) {
       clearInterval(this.#silence!)
       this.#silence = null
+    } else if (this.#transport.passed !== this.#passed) {
+      // It takes what it is sent, or sends a large answer.
+      this.#passed = this.#transport.passed
+      this.#lastWord = performance.now()
     } else if (performance.now() - this.#lastWord > silence) {
       const { worker } = this.#options
       for (const [seq, { site }] of waiting) {

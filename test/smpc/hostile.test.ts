@@ -7,7 +7,7 @@
 import { ready, tf } from 'sotto'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { SeededRandom } from '../../src/data/random.ts'
-import type { Part, SecretMessage } from '../../src/smpc/messages.ts'
+import type { Part, SecretMessage, SecretRequest } from '../../src/smpc/messages.ts'
 import { additive } from '../../src/smpc/protocols/additive.ts'
 import { ring } from '../../src/smpc/ring/choose.ts'
 import { bytesOf, wordsOf } from '../../src/smpc/ring/tensor.ts'
@@ -17,9 +17,13 @@ import { StoredShare } from '../../src/smpc/stored-share.ts'
 import { type TensorWire, toWire } from '../../src/tensor/wire.ts'
 import { encode } from '../../src/worker/codec.ts'
 import type { Limits, WorkerHost } from '../../src/worker/host.ts'
+import { messageRow } from '../../src/worker/messages.ts'
 import { type Frame, FrameKind } from '../../src/worker/protocol.ts'
+import { checkRequest } from '../../src/worker/schema.ts'
 import { MemoryListener } from '../../src/worker/transport/memory.ts'
-import { hostForTest, RawSession } from '../worker/raw-session.ts'
+import { placesIn, withText } from '../worker/foreign-ids.ts'
+import { hostForTest, introductionOf, RawSession } from '../worker/raw-session.ts'
+import { sampleBodies } from './sample-frames.ts'
 
 /** What the system draws at random, drawn from a seed. */
 let drawn = new SeededRandom(1)
@@ -61,17 +65,27 @@ function tensorWire(values: number[]): TensorWire {
   }
 }
 const NO_LABELS = { tags: [], description: '' }
+const PUBLISHED = { tags: ['#victim'], description: '' }
 const HIDDEN = { allow: ['dave'], allowResults: ['rita'] }
 
 interface Share {
   readonly data: Uint8Array
 }
 
+/** A private tensor of the victim's as a stranger encodes it: the stranger's object, and still private. */
+const ENCODED = 'encoded'
+
+type Sessions = Readonly<Record<MemberName, RawSession>>
+const onAll = (make: (name: MemberName) => RawSession): Sessions =>
+  Object.fromEntries(MEMBERS.map((name) => [name, make(name)])) as Sessions
+/** Sessions of a peer that the callers of these sessions introduced under a name. */
+const peersOf = (sessions: Sessions, name: string): Sessions => onAll((to) => sessions[to].peer(name))
+
 /** Bob and alice are parties and carol their provider: the victim's, and whoever else's. */
 class World {
   readonly hosts: Readonly<Record<MemberName, WorkerHost>>
   readonly addresses: Readonly<Record<string, string>>
-  readonly victim: Readonly<Record<MemberName, RawSession>>
+  readonly victim: Sessions
   /** What came to the stranger's own worker. */
   readonly delivered: unknown[] = []
   readonly #closing: (() => void)[] = []
@@ -90,11 +104,10 @@ class World {
     this.addresses = Object.fromEntries([...made.map(({ host, address }) => [host.id, address]), ['eve', eve.address]])
     this.victim = this.as('vic')
     this.#closing.push(
-      ...made.map(
-        ({ host }) =>
-          () =>
-            host.close(),
-      ),
+      ...made.map(({ host, listener }) => () => {
+        listener.close()
+        host.close()
+      }),
       () => eve.close(),
     )
 
@@ -112,7 +125,7 @@ class World {
       alice.request('secretPut', { group: 'victim-group', out: id, share: { shape: [3], data }, privacy: HIDDEN })
     }
     for (const { session } of this.sessions()) {
-      const more = { labels: NO_LABELS, privacy: HIDDEN, requiresGrad: false, edge: null }
+      const more = { labels: PUBLISHED, privacy: HIDDEN, requiresGrad: false, edge: null }
       // Divided by it, one fails and the other does not.
       const value = tensorWire([secret, 2, secret > 5 ? 0 : 4])
       session.request('put', { out: 'victim-private', value, ...more })
@@ -127,18 +140,22 @@ class World {
   }
 
   /** Sessions of an identity with all three, which know each other and eve. */
-  as(identity: string, role: 'caller' | 'peer' = 'caller'): Record<MemberName, RawSession> {
-    const peers = Object.entries(this.addresses).map(([name, address]) => ({ name, address }))
-    return Object.fromEntries(
-      MEMBERS.map((name) => {
-        const session = new RawSession(this.hosts[name]).hello(identity, { role })
-        if (role === 'caller') session.request('peers', { peers: peers.filter((peer) => peer.name !== name) })
-        return [name, session]
-      }),
-    ) as Record<MemberName, RawSession>
+  as(identity: string, session = identity): Sessions {
+    const sessions = onAll((name) => new RawSession(this.hosts[name]).hello(identity, { session }))
+    for (const name of MEMBERS) {
+      const peers = Object.entries(this.addresses).filter(([peer]) => peer !== name)
+      const introduced = peers.map(([peer, address]) => {
+        if (peer === 'eve') return introductionOf(peer, address)
+        const to = peer as MemberName
+        const capability = sessions[to].capability(name, this.hosts[name].identity.key)
+        return introductionOf(peer, address, { key: this.hosts[to].identity.key, capability })
+      })
+      sessions[name].request('peers', { peers: introduced })
+    }
+    return sessions
   }
 
-  join(group: string, { bob, alice, carol }: Readonly<Record<MemberName, RawSession>>): void {
+  join(group: string, { bob, alice, carol }: Sessions): void {
     const parties = ['bob', 'alice']
     const join = { group, protocol: 'additive', parties, provider: 'carol' }
     bob.request('secretJoin', { ...join, index: 0 })
@@ -274,7 +291,8 @@ describe('a stranger', () => {
     ...more,
   })
   const fixing = { id: 'victim-private', out: 'mine', encoding: SCALE }
-  const clear = { op: 'add', operands: ['victim-fixed', ringWire([1])], attrs: [], divisor: null, out: ['mine'] }
+  const receiving = { from: [], out: 'mine', shape: [1], encoding: SCALE, labels: NO_LABELS }
+  const clear = { op: 'add', operands: [ENCODED, ringWire([1])], attrs: [], divisor: null, out: ['mine'] }
   const computing = { ...clear, encodings: [SCALE] }
   it.each<[name: SecretMessage, code: string, body: object]>([
     ['secretJoin', 'ERR_ID_TAKEN', { ...joining, group, provider: 'carol' }],
@@ -303,6 +321,7 @@ describe('a stranger', () => {
     ['secretShare', 'ERR_PARTIES', sharing('victim-shareable', ['alice', 'carol'], { group })],
     ['secretShare', 'ERR_PERMISSION', sharing('victim-private', ['eve', 'alice'])],
     ['secretShare', 'ERR_PERMISSION', sharing('victim-fixed', ['eve', 'bob'])],
+    ['secretShare', 'ERR_PERMISSION', sharing(ENCODED, ['eve', 'bob'])],
     ['secretShare', 'ERR_PERMISSION', sharing('victim-shareable', ['eve', 'alice'])],
     ['secretShare', 'ERR_PERMISSION', sharing('victim-shareable', ['bob', 'alice'], { provider: 'eve' })],
     // One who gets all shares has the value.
@@ -322,10 +341,23 @@ describe('a stranger', () => {
     ['secretRun', 'ERR_PROTOCOL', { ...theirs, operands: [{ shape: [2], data: new Uint8Array(8) }] }],
     ['secretGet', 'ERR_NOT_FOUND', { group, seq: 1, id: 'victim-x', encoding: SCALE }],
     ['secretOpen', 'ERR_NOT_FOUND', { group, seq: 1, id: 'victim-x', to: 'eve', key: 'k', encoding: SCALE }],
-    ['secretReceive', 'ERR_PROTOCOL', { from: [], out: 'mine', shape: [1], encoding: SCALE, labels: NO_LABELS }],
+    ['secretReceive', 'ERR_PROTOCOL', receiving],
+    [
+      'secretReceive',
+      'ERR_ID_TAKEN',
+      {
+        ...receiving,
+        from: [
+          { name: 'eve', key: 'k' },
+          { name: 'eve', key: 'k' },
+        ],
+      },
+    ],
     ['secretStats', 'ERR_NOT_FOUND', { group }],
     ['secretParts', 'ERR_PERMISSION', { group, parts: [opening(1, 0, 48)] }],
-    ['fixTensor', 'ERR_WRONG_KIND', { ...fixing, id: 'victim-x' }],
+    ['fixTensor', 'ERR_PERMISSION', { ...fixing, id: 'victim-x' }],
+    ['fixTensor', 'ERR_PERMISSION', { ...fixing, id: 'victim-fixed' }],
+    ['fixTensor', 'ERR_WRONG_KIND', { ...fixing, id: `${ENCODED}#0` }],
     ['fixTensor', 'ERR_NOT_FOUND', { ...fixing, id: 'nobody' }],
     ['fixTensor', 'ERR_ID_TAKEN', { ...fixing, out: 'victim-fixed' }],
     ['fixTensor', 'ERR_PROTOCOL', { ...fixing, encoding: { ...SCALE, base: 2.5 } }],
@@ -333,26 +365,35 @@ describe('a stranger', () => {
     ['fixTensor', 'ERR_PROTOCOL', { ...fixing, encoding: { ...SCALE, base: 10, precisionFractional: 31 } }],
     ['fixTensor', 'ERR_PROTOCOL', { ...fixing, encoding: { ...INTEGER, precisionFractional: 3 } }],
     ['floatTensor', 'ERR_WRONG_KIND', { id: 'victim-private', out: 'mine' }],
-    ['fixedRun', 'ERR_WRONG_KIND', { ...computing, operands: ['victim-x', ringWire([1])] }],
+    ['floatTensor', 'ERR_PERMISSION', { id: 'victim-fixed', out: 'mine' }],
+    ['fixedRun', 'ERR_WRONG_KIND', { ...computing, operands: ['victim-private', ringWire([1])] }],
+    ['fixedRun', 'ERR_PERMISSION', { ...computing, operands: ['victim-x', ringWire([1])] }],
+    ['fixedRun', 'ERR_PERMISSION', { ...computing, operands: [ENCODED, 'victim-fixed'] }],
     ['fixedRun', 'ERR_UNKNOWN_OP', { ...computing, op: 'toString' }],
-    ['fixedRun', 'ERR_SHAPE', { ...computing, operands: ['victim-fixed', ringWire([1, 2])] }],
-    ['fixedRun', 'ERR_LIMIT', { ...computing, op: 'tile', operands: ['victim-fixed'], attrs: [[2 ** 40]] }],
+    ['fixedRun', 'ERR_SHAPE', { ...computing, operands: [ENCODED, ringWire([1, 2])] }],
+    ['fixedRun', 'ERR_LIMIT', { ...computing, op: 'tile', operands: [ENCODED], attrs: [[2 ** 40]] }],
     ['fixedRun', 'ERR_PROTOCOL', { ...computing, out: ['a', 'b'] }],
     ['fixedRun', 'ERR_PROTOCOL', { ...computing, encodings: [] }],
     ['fixedGet', 'ERR_PERMISSION', { id: 'victim-fixed', keep: false }],
-    ['fixedGet', 'ERR_WRONG_KIND', { id: 'victim-x', keep: true }],
+    ['fixedGet', 'ERR_PERMISSION', { id: ENCODED, keep: false }],
+    ['fixedGet', 'ERR_WRONG_KIND', { id: 'victim-private', keep: true }],
   ])('who says %s hears %s, and the victim goes on: %j', async (name, code, body) => {
     const before = world.possessions()
     const { bob } = world.as('mallory')
+    expect(bob.outcome('fixTensor', { ...fixing, out: ENCODED })).toBe('no answer')
     const seq = bob.request(name, body)
     await turns(4)
     const answer = bob.answer(seq)
-    expect(answer && 'error' in answer ? answer.error.code : answer).toBe(code)
+    if (answer === undefined || 'value' in answer) throw new Error('it was to fail')
+    expect(answer.error.code).toBe(code)
+    // What is private is refused for its policies, and what was not published whatever they are.
+    const isForeign = code === 'ERR_PERMISSION' && /victim-(x|fixed)/.test(textOf(body))
+    expect(answer.error.message.includes('belongs to another session')).toBe(isForeign)
     expect(textOf([answer])).not.toContain('victim-private')
     expect(bob.state).toBe('open')
     expect(bob.outcome('objects', {})).toBe('value')
     const left = [...world.hosts.bob.store.entries()].filter(([, { owner }]) => owner !== 'vic')
-    expect(left.filter(([, { kind }]) => kind !== 'failed')).toEqual([])
+    expect(left.filter(([id, { kind }]) => kind !== 'failed' && id !== ENCODED)).toEqual([])
     expect(world.possessions()).toEqual(before)
     expect(world.delivered.filter((frame) => textOf(frame).includes('"share"'))).toEqual([])
     await expectVictimGoesOn()
@@ -369,8 +410,10 @@ describe('a stranger', () => {
     'who hands over %s as a worker that has no part in the group is refused, and the victim goes on',
     async (_, parts) => {
       const before = world.possessions()
-      const eve = world.as('eve', 'peer')
-      for (const name of MEMBERS) expect(eve[name].outcome('secretParts', { group, parts })).toBe('ERR_PERMISSION')
+      // One that the victim introduced; and one with a member's name, that came for a session of the stranger's.
+      for (const eve of [peersOf(world.victim, 'eve'), ...MEMBERS.map((name) => peersOf(world.as(name), name))]) {
+        for (const name of MEMBERS) expect(eve[name].outcome('secretParts', { group, parts })).toBe('ERR_PERMISSION')
+      }
       await turns(4)
       expect(world.possessions()).toEqual(before)
       await expectVictimGoesOn()
@@ -378,11 +421,16 @@ describe('a stranger', () => {
   )
 
   it('who hands over parts for a group before it is made does not keep others from making it', async () => {
-    const eve = world.as('eve', 'peer')
-    for (const parts of [[opening(1, 0, 8)], [{ kind: 'credit', index: 0, bytes: 8 }], [{ kind: 'end', error }]]) {
-      for (const name of MEMBERS) expect(eve[name].outcome('secretParts', { group: 'later', parts })).toBe('no answer')
-    }
     const olga = world.as('olga')
+    const mallory = world.as('mallory')
+    // One that olga introduced and who has no part in it; and some with the names of those who have, for another session.
+    for (const peers of [peersOf(olga, 'eve'), ...MEMBERS.map((name) => peersOf(mallory, name))]) {
+      for (const parts of [[opening(1, 0, 8)], [{ kind: 'credit', index: 0, bytes: 8 }], [{ kind: 'end', error }]]) {
+        for (const name of MEMBERS) {
+          expect(peers[name].outcome('secretParts', { group: 'later', parts })).toBe('no answer')
+        }
+      }
+    }
     world.join('later', olga)
     for (const name of MEMBERS) expect([name, olga[name].outcome('flush', {})]).toEqual([name, 'value'])
     for (const party of [olga.bob, olga.alice]) {
@@ -393,7 +441,7 @@ describe('a stranger', () => {
   })
 
   it('cannot do anything with messages of a peer but hand over parts', async () => {
-    const eve = world.as('eve', 'peer')
+    const eve = peersOf(world.as('mallory'), 'eve')
     for (const name of ['secretJoin', 'secretRun', 'secretGet', 'secretReceive', 'fixedGet', 'secretDeal']) {
       expect(eve.bob.outcome(name, {})).toBe('ERR_PERMISSION')
     }
@@ -492,7 +540,7 @@ describe('a member of a group that is hostile', () => {
     const random = (out: string) => ({ group: 'hers', out, shape: [2] })
     for (const party of [mallory.bob, mallory.alice]) party.request('secretRandom', random('r'))
     await turns(4)
-    const peer = world.as(from, 'peer')
+    const peer = peersOf(mallory, from)
     for (const parts of messages) expect(peer[to].outcome('secretParts', { group: 'hers', parts })).toBe('no answer')
     await turns(4)
     const told = to === 'carol' ? mallory.bob : mallory[to]
@@ -521,7 +569,7 @@ describe('a member of a group that is hostile', () => {
     const world = new World(3)
     const group = 'victim-group'
     await turns(4)
-    expect(world.as(from, 'peer')[to].outcome('secretParts', { group, parts: [part] })).toBe('ERR_PERMISSION')
+    expect(world.victim[to].peer(from).outcome('secretParts', { group, parts: [part] })).toBe('ERR_PERMISSION')
     expect(await world.compute()).toHaveLength(3)
     world.close()
   })
@@ -532,7 +580,8 @@ describe('memory', () => {
     const world = new World(3, { deposits: 5, peerTimeout: 1000 })
     const now = vi.spyOn(performance, 'now')
     const start = performance.now()
-    const eve = world.as('eve', 'peer')
+    const olga = world.as('olga')
+    const eve = peersOf(olga, 'eve')
     const hand = (i: number) => eve.bob.outcome('secretParts', { group: `g${i}`, parts: [opening(1, 0, 1000)] })
     now.mockReturnValue(start)
     expect(Array.from({ length: 6 }, (_, i) => hand(i))).toEqual([...Array(5).fill('no answer'), 'ERR_LIMIT'])
@@ -541,7 +590,6 @@ describe('memory', () => {
     now.mockReturnValue(start + 1001)
     expect(Array.from({ length: 6 }, (_, i) => hand(i + 10))).toEqual([...Array(5).fill('no answer'), 'ERR_LIMIT'])
     // A group that is made takes what is there for it, and makes room.
-    const olga = world.as('olga')
     olga.bob.request('secretJoin', {
       group: 'g10',
       protocol: 'additive',
@@ -557,17 +605,20 @@ describe('memory', () => {
 
   it('takes nothing for groups that are over', async () => {
     const world = new World(3, { deposits: 5 })
-    const eve = world.as('eve', 'peer')
     const olga = world.as('olga')
+    const eve = peersOf(olga, 'eve')
     const join = { group: 'over', protocol: 'additive', parties: ['bob', 'eve'], index: 0, provider: null }
     olga.bob.request('secretJoin', join)
     const parts: Part[] = [opening(1, 0, 8)]
     expect(eve.bob.outcome('secretParts', { group: 'over', parts })).toBe('no answer')
     olga.bob.close()
-    for (let i = 0; i < 20; i++) expect(eve.bob.outcome('secretParts', { group: 'over', parts })).toBe('no answer')
+    expect(eve.bob.state).toBe('ERR_SESSION_CLOSED')
+    const again = world.as('olga', 'again')
+    const late = peersOf(again, 'eve')
+    for (let i = 0; i < 20; i++) expect(late.bob.outcome('secretParts', { group: 'over', parts })).toBe('no answer')
     // The id is not to be had again: what is under way could meet another group.
-    expect(world.as('olga').bob.outcome('secretJoin', join)).toBe('ERR_ID_TAKEN')
-    expect(eve.bob.outcome('secretParts', { group: 'other', parts })).toBe('no answer')
+    expect(again.bob.outcome('secretJoin', join)).toBe('ERR_ID_TAKEN')
+    expect(late.bob.outcome('secretParts', { group: 'other', parts })).toBe('no answer')
     world.close()
   })
 
@@ -651,9 +702,155 @@ describe('memory', () => {
   })
 })
 
+/** Texts in messages that name no object that there is: names, keys and labels, groups, and ids for what is made. */
+const NO_OBJECT: readonly string[] = [
+  ...['secretJoin.parties[]', 'secretJoin.provider', 'secretProvide.parties[]', 'secretShare.to[].name'],
+  ...['secretShare.to[].key', 'secretShare.provider', 'secretTake.from', 'secretTake.key', 'secretOpen.to'],
+  ...['secretOpen.key', 'secretReceive.from[].name', 'secretReceive.from[].key', 'secretReceive.labels.tags[]'],
+  ...['secretReceive.labels.description', 'secretRun.op', 'fixedRun.op'],
+  ...['Join', 'Provide', 'Put', 'Random', 'Share', 'Take', 'Deal', 'Run', 'Get', 'Open', 'Stats'].map(
+    (name) => `secret${name}.group`,
+  ),
+  ...['secretPut', 'secretRandom', 'secretTake', 'secretReceive', 'fixTensor', 'floatTensor'].map(
+    (name) => `${name}.out`,
+  ),
+  ...['secretRun.out[]', 'fixedRun.out[]'],
+]
+/** Another session's objects that bear no tags. */
+const HIDDEN_IDS = ['hidden', 'victim-fixed', 'victim-x'] as const
+
+describe('the id of an object of another session', () => {
+  const { secretRun, secretShare, secretGet, secretOpen, fixTensor } = sampleBodies
+  /** As the samples, and in step with a group of bob, alice and carol. */
+  const bodies: { readonly [N in SecretMessage]: SecretRequest<N> } = {
+    ...sampleBodies,
+    secretShare: { ...secretShare, to: secretShare.to.slice(0, 2) },
+    secretRun: { ...secretRun, seq: 1, dealt: 0, op: 'add', divisor: null },
+    secretGet: { ...secretGet, seq: 1 },
+    secretOpen: { ...secretOpen, seq: 1, to: 'eve' },
+    fixTensor: { ...fixTensor, out: 'z' },
+  }
+  const takes = (message: SecretMessage, body: unknown): boolean => {
+    try {
+      checkRequest(message, messageRow(message)!.schema, body)
+      return true
+    } catch {
+      return false
+    }
+  }
+  const fromCallers = (Object.keys(bodies) as SecretMessage[]).filter((name) => !messageRow(name)!.isFromPeer)
+  const cases = placesIn(fromCallers.map((name) => [name, bodies[name]] as const)).filter(({ message, body, path }) =>
+    takes(message as SecretMessage, withText(body, path, HIDDEN_IDS[0])),
+  )
+  const naming = cases.filter(({ place }) => !NO_OBJECT.includes(place))
+
+  let made = 0
+  /** A stranger says it in both worlds, with a group and objects of its own under the names of the samples. */
+  async function say(worlds: readonly World[], name: string, body: object) {
+    const group = `g${++made}`
+    const outcomes = []
+    for (const world of worlds) {
+      drawn = new SeededRandom(made)
+      const mallory = world.as('mallory')
+      world.join(group, mallory)
+      for (const party of [mallory.bob, mallory.alice]) {
+        for (const out of ['x', 'y']) {
+          party.request('secretPut', { group, out, share: ringWire([1, 2]), privacy: null })
+        }
+      }
+      await turns(3)
+      world.delivered.length = 0
+      const refused = () =>
+        world.hosts.bob.ledger
+          .entries()
+          .filter(
+            ({ event, operation, why }) => event === 'refused' && operation === name && why === 'asked by mallory',
+          )
+          .map(({ count, bytes, from, to, shape }) => ({ count, bytes, from, to, shape }))
+      const earlier = refused()
+      const asked = mallory.bob.request(name, 'group' in body && body.group === 'g1' ? { ...body, group } : body)
+      await turns(4)
+      const answer = mallory.bob.answer(asked)
+      outcomes.push({
+        answer,
+        state: mallory.bob.state,
+        delivered: world.delivered.splice(0),
+        earlier,
+        later: refused(),
+      })
+      for (const member of MEMBERS) mallory[member].close()
+      await turns(2)
+    }
+    return outcomes
+  }
+  const hiding = (): World[] => {
+    const worlds = [new World(3), new World(7)]
+    for (const [i, { victim }] of worlds.entries()) {
+      const more = { labels: NO_LABELS, privacy: null, requiresGrad: false, edge: null }
+      victim.bob.request('put', { ...more, out: 'hidden', value: tensorWire([i, 2, 3]) })
+    }
+    return worlds
+  }
+
+  it('is looked for in every message that takes one', () => {
+    expect(naming.length).toBeGreaterThan(6)
+    // Of each place that is said to name none there is a message.
+    const places = cases.map(({ place }) => place)
+    expect(NO_OBJECT.filter((place) => !places.includes(place))).toEqual([])
+  })
+
+  it.each(naming.map((one) => [one.place, one] as const))(
+    'is refused in %s: ERR_PERMISSION, nothing is told, and the ledger says so',
+    async (_, { message, body, path }) => {
+      const worlds = hiding()
+      const before = worlds.map((world) => world.possessions())
+      for (const id of HIDDEN_IDS) {
+        const [here, there] = await say(worlds, message, withText(body, path, id) as object)
+        expect(textOf(here)).toBe(textOf(there))
+        const { answer, state, earlier, later, delivered } = here!
+        expect([id, state]).toEqual([id, 'open'])
+        expect([id, answer]).toMatchObject([
+          id,
+          { error: { code: 'ERR_PERMISSION', message: expect.stringContaining('belongs to another session') } },
+        ])
+        expect(later).toEqual([
+          { count: (earlier[0]?.count ?? 0) + 1, bytes: 0, from: 'bob', to: 'mallory', shape: [] },
+        ])
+        expect(worlds.map((world) => world.possessions())).toEqual(before)
+        // Whoever waits for what was to come hears that it failed, and no more.
+        for (const [name, said] of delivered as [string, { content: object }][]) {
+          expect([name, said]).toMatchObject([
+            'deposit',
+            { content: { kind: 'failed', error: { code: 'ERR_PERMISSION' } } },
+          ])
+        }
+      }
+      for (const world of worlds) {
+        expect(await world.compute()).toHaveLength(3)
+        world.close()
+      }
+    },
+  )
+
+  it('changes nothing, and says nothing of what it names, where it is no id', async () => {
+    const worlds = hiding()
+    const before = worlds.map((world) => world.possessions())
+    for (const { place, message, body, path } of cases) {
+      if (!NO_OBJECT.includes(place)) continue
+      const [here, there] = await say(worlds, message, withText(body, path, 'victim-x') as object)
+      expect([place, textOf(here)]).toEqual([place, textOf(there)])
+    }
+    expect(worlds.map((world) => world.possessions())).toEqual(before)
+    for (const world of worlds) {
+      expect(await world.compute()).toHaveLength(3)
+      world.close()
+    }
+  })
+})
+
 // At random.
 
-const VICTIMS = ['victim-x', 'victim-y', 'victim-private', 'victim-fixed', 'victim-shareable'] as const
+const VICTIMS = ['victim-x', 'victim-y', 'victim-private', 'victim-fixed', 'victim-shareable', ENCODED] as const
 const FAR = ['victim-group', 'nobody'] as const
 
 /** Where the stranger has come to with its own groups: enough for commands that are in step. */
@@ -850,23 +1047,25 @@ function stepsOf(random: SeededRandom, progress: Progress): Step[] {
       return one(member(), 'fixTensor', { id: id(), out: mine(), encoding: encoding() })
     case 19: {
       const operands = Array.from({ length: 1 + random.int(2) }, () =>
-        random.pick<unknown>([random.pick(['victim-fixed', 'victim-fixed', mine()]), values(shape())]),
+        random.pick<unknown>([random.pick([ENCODED, ENCODED, 'victim-fixed', mine()]), values(shape())]),
       )
       const divisor = random.pick([null, null, 1, 3, 2 ** 16, 2 ** 53 - 1])
       const body = { op: op(), operands, attrs: attrs(), divisor, out: [mine()], encodings: [encoding()] }
       return one(member(), 'fixedRun', body)
     }
-    case 20:
-      return flag()
-        ? one(member(), 'fixedGet', { id: id(), keep: flag() })
-        : one(member(), 'floatTensor', { id: id(), out: mine() })
+    case 20: {
+      if (flag()) return one(member(), 'floatTensor', { id: id(), out: mine() })
+      // What failed before, and was not heard of, would come out of it.
+      const to = member()
+      return [...one(to, 'flush', {}), ...one(to, 'fixedGet', { id: flag() ? ENCODED : id(), keep: flag() })]
+    }
     default: {
       const more = { labels: NO_LABELS, privacy: privacy(), requiresGrad: false, edge: null }
       return one(
         member(),
         ...random.pick<[string, object]>([
           ['free', { ids: [id(), mine(), mine(), mine()] }],
-          ['get', { id: id(), keep: flag() }],
+          ['get', { id: flag() ? 'victim-private' : id(), keep: flag() }],
           ['put', { out: mine(), value: tensorWire([1, 2, 3]), ...more }],
           ['objects', {}],
           ['flush', {}],
@@ -931,13 +1130,12 @@ describe('strangers', () => {
     await turns()
     const before = worlds.map((world) => world.possessions())
     const tensors = tf.memory().numTensors
-    const random = new SeededRandom(43)
-    const counts = { closed: 0, values: 0, failures: 0, silent: 0, delivered: 0, opened: 0 }
+    const random = new SeededRandom(46)
+    const counts = { closed: 0, values: 0, failures: 0, silent: 0, delivered: 0, refused: 0 }
     const codes = new Map<string, number>()
     const progress: Progress = { epoch: 0, seq: 0, index: 0, made: 0 }
 
-    type Sessions = { caller: ReturnType<World['as']> } & Record<'eve' | 'alice' | 'carol', ReturnType<World['as']>>
-    let all: Sessions[] = []
+    let all: Record<'caller' | 'eve' | 'alice' | 'carol', Sessions>[] = []
     const close = async (): Promise<void> => {
       for (const sessions of all) {
         for (const each of Object.values(sessions)) for (const name of MEMBERS) each[name].close()
@@ -957,12 +1155,11 @@ describe('strangers', () => {
           for (const out of ['m0', 'm1'])
             party.request('secretPut', { group, out, share: ringWire([1, 2, 3]), privacy: null })
         }
-        all.push({
-          caller,
-          eve: world.as('eve', 'peer'),
-          alice: world.as('alice', 'peer'),
-          carol: world.as('carol', 'peer'),
-        })
+        for (const name of MEMBERS) {
+          caller[name].request('fixTensor', { id: 'victim-private', out: ENCODED, encoding: SCALE })
+        }
+        const [eve, alice, carol] = (['eve', 'alice', 'carol'] as const).map((name) => peersOf(caller, name))
+        all.push({ caller, eve: eve!, alice: alice!, carol: carol! })
         await turns(3)
         for (const name of MEMBERS) caller[name].answers.length = 0
         world.delivered.length = 0
@@ -1010,6 +1207,8 @@ describe('strangers', () => {
         if (kind !== FrameKind.failure) continue
         counts.failures++
         codes.set(value.code, (codes.get(value.code) ?? 0) + 1)
+        // By its policies, and not because it is another session's.
+        if (value.message.includes('is private to')) counts.refused++
       }
       counts.delivered += delivered.length
       const isClosed = states.some((state) => state !== 'open')
@@ -1040,6 +1239,7 @@ describe('strangers', () => {
     // Every way to end happens often, or the steps are no test.
     expect(Math.min(counts.values, counts.failures, counts.silent)).toBeGreaterThan(STEPS / 20)
     expect(counts.delivered).toBeGreaterThan(STEPS / 200)
+    expect(counts.refused).toBeGreaterThan(STEPS / 500)
     for (const code of ['ERR_PROTOCOL', 'ERR_NOT_FOUND', 'ERR_PERMISSION', 'ERR_OUT_OF_STEP', 'ERR_USED_TWICE']) {
       expect([code, codes.get(code) ?? 0]).toEqual([code, expect.toSatisfy((n: number) => n > STEPS / 1000)])
     }

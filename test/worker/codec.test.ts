@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { SeededRandom } from '../../src/data/random.ts'
 import { fromWire, toWire } from '../../src/tensor/wire.ts'
 import { decode, encode } from '../../src/worker/codec.ts'
-import type { Frame } from '../../src/worker/protocol.ts'
+import { type Frame, FrameKind } from '../../src/worker/protocol.ts'
 import { readyForTest } from '../backend.ts'
 import { sampleFrames } from './sample-frames.ts'
 
@@ -267,6 +267,11 @@ describe('decode', () => {
       '93030184a4636f6465a158a76d657373616765a0a6776f726b6572a0a66f726967696ea0',
     ],
     ['more than one value', '920401c0'],
+    ['a tunnel without a name', '9405a0c0c0'],
+    ['a tunnel whose name is no id', '9405a32e2e2fc0c0'],
+    ['a tunnel to somebody who is no name', '9405a17407c40101'],
+    ['a tunnel whose message is no binary', '9405a174c0a161'],
+    ['a tunnel with more than one message', '9505a174c0c40101c40102'],
     ['a string that is no UTF-8', '930201a2c328'],
   ])('refuses %s', (_, bytes) => {
     expect(code(() => decode(hex(bytes)))).toBe('ERR_PROTOCOL')
@@ -284,7 +289,7 @@ describe('decode', () => {
       try {
         const frame = decode(bytes)
         outcomes.frame++
-        expect([1, 2, 3, 4]).toContain(frame[0])
+        expect(Object.values(FrameKind)).toContain(frame[0])
       } catch (error) {
         if (!(error instanceof SottoError && error.code === 'ERR_PROTOCOL' && error.name === 'ProtocolError')) {
           throw new Error(`round ${i}: ${Buffer.from(bytes).toString('hex')}`, { cause: error })

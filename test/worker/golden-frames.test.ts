@@ -1,3 +1,4 @@
+import { createHmac } from 'node:crypto'
 import { codes, ops } from 'sotto'
 import { describe, expect, it } from 'vitest'
 import { decode, encode } from '../../src/worker/codec.ts'
@@ -8,9 +9,12 @@ import { FrameKind, type MessageName, PROTOCOL_VERSION } from '../../src/worker/
 import { checkRequest } from '../../src/worker/schema.ts'
 import { described, fieldsOf, golden, hexOf, page, rowsOf, sectionOf } from '../protocol-page.ts'
 import { sampleBodies as secretBodies, sampleFrames as secretFrames } from '../smpc/sample-frames.ts'
-import { sampleBodies, sampleFrames } from './sample-frames.ts'
+import { sampleBodies, sampleFrames, sampleKeys } from './sample-frames.ts'
 
 const messages = Object.keys(handlers) as MessageName[]
+/** The fields of a message of which the page says that they may be left out. */
+const optionalIn = (message: MessageName): string[] =>
+  [...sectionOf(message).matchAll(/^\| `(\w+)` \| [^|]* \| may be left out/gm)].map(([, field]) => field!)
 
 describe('PROTOCOL.md', () => {
   it.each(
@@ -34,7 +38,9 @@ describe('PROTOCOL.md', () => {
   it.each(messages)('describes %s, every field of it, and no other', (message) => {
     expect(sectionOf(message)).toMatch(/^(Told|Asked)[.,;]/m)
     const common = 'pass' in sampleBodies[message] ? ['pass', 'end', 'retain'] : []
-    expect([...fieldsOf(message), ...common].sort()).toEqual(Object.keys(sampleBodies[message]).sort())
+    const shown = Object.keys(sampleBodies[message])
+    const fields = fieldsOf(message).filter((field) => shown.includes(field) || !optionalIn(message).includes(field))
+    expect([...fields, ...common].sort()).toEqual(shown.sort())
   })
 
   it.each(messages)('shows a body of %s that the worker takes, and takes no other field', (message) => {
@@ -44,8 +50,32 @@ describe('PROTOCOL.md', () => {
     )
     for (const field of Object.keys(sampleBodies[message])) {
       const { [field as never]: _, ...rest } = sampleBodies[message]
-      expect(() => checkRequest(message, messageRow(message)!.schema, rest)).toThrow('malformed')
+      const check = () => checkRequest(message, messageRow(message)!.schema, rest)
+      if (optionalIn(message).includes(field)) expect(check()).toEqual(rest)
+      else expect(check).toThrow('malformed')
     }
+  })
+
+  it('gives a capability to test another implementation with, made by the code from what it says', () => {
+    const { secret } = sampleBodies.hello
+    const { capability } = sampleBodies.peers.peers[0]!
+    const key = sampleKeys.bob
+    expect(sectionOf('peers')).toContain(
+      `session \`${capability.session}\`, name \`${capability.name}\` and key \`${key}\``,
+    )
+    expect(sectionOf('hello')).toContain(hexOf(secret!))
+    // HMAC-SHA-256 (RFC 2104) as the page describes it, by the runtime's own.
+    const texts = ['sotto capability 1', capability.session, capability.name, key].map((text) => Buffer.from(text))
+    const proof = createHmac('sha256', secret!)
+    for (const text of texts) proof.update(Uint8Array.of(text.length, 0, 0, 0)).update(text)
+    expect(sectionOf('peers')).toContain(`"proof": {"bin": "${proof.digest('hex')}"}`)
+  })
+
+  it('says of few fields that they may be left out', () => {
+    expect(messages.flatMap((message) => optionalIn(message).map((field) => `${message}.${field}`))).toEqual([
+      'put.keep',
+      'putModel.keep',
+    ])
   })
 
   it('has no section for a message that there is not', () => {
@@ -65,10 +95,15 @@ describe('PROTOCOL.md', () => {
   })
 
   it('states the default limits and the version', () => {
-    const numbers: Record<string, number> = { '2^28': 2 ** 28 }
     const stated = rowsOf('Limits').map(([name, rest]) => {
-      const value = rest.split(' | ')[0]!
-      return [name, numbers[value] ?? Number(value.replaceAll(/[ ms]/g, ''))]
+      const value = rest.split(' | ')[0]!.replaceAll(/[ ms]/g, '')
+      return [
+        name,
+        value
+          .split('^')
+          .map(Number)
+          .reduce((base, exponent) => base ** exponent),
+      ]
     })
     expect(Object.fromEntries(stated)).toEqual(defaultLimits)
     expect(page).toContain(`# The protocol, version ${PROTOCOL_VERSION}\n`)

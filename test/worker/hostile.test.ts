@@ -5,17 +5,20 @@
  * something of a private value: nothing may.
  */
 import { type OpName, ops, tf } from 'sotto'
-import { beforeAll, describe, expect, it, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { SeededRandom } from '../../src/data/random.ts'
 import { type ModelWire, modelToWire } from '../../src/tensor/model-wire.ts'
 import { toWire } from '../../src/tensor/wire.ts'
 import { encode } from '../../src/worker/codec.ts'
 import type { WorkerHost } from '../../src/worker/host.ts'
+import { messageRow } from '../../src/worker/messages.ts'
 import { type Frame, FrameKind } from '../../src/worker/protocol.ts'
+import { checkRequest } from '../../src/worker/schema.ts'
 import { MemoryListener } from '../../src/worker/transport/memory.ts'
 import type { Transport } from '../../src/worker/transport/transport.ts'
 import { readyForTest, testBackend } from '../backend.ts'
-import { hostForTest, RawSession } from './raw-session.ts'
+import { placesIn, withText } from './foreign-ids.ts'
+import { hostForTest, introductionOf, RawSession } from './raw-session.ts'
 import { sampleBodies } from './sample-frames.ts'
 
 beforeAll(async () => {
@@ -59,8 +62,10 @@ function modelWire(kernel: number): ModelWire {
 const VICTIMS = [
   'victim-public',
   'victim-private',
+  'victim-hidden',
   'victim-indices',
   'victim-leaf',
+  'victim-copy',
   'victim-loss',
   'victim-model',
   'victim-secret-model',
@@ -89,8 +94,11 @@ function makeWorld(secret: number): World {
   ask('put', put('victim-public', wire([1, 2, 3, 4, 5, 6], [2, 3]), { labels }))
   ask('put', put('victim-private', wire([secret, 2, 3, -secret, 5, 6], [2, 3]), { labels, ...hidden }))
   // In one world an index of the private list is out of range of a list of two, in the other it is not.
-  ask('put', put('victim-indices', wire([0, secret > 5 ? 9 : 1], [2], 'int32'), hidden))
-  ask('put', put('victim-leaf', wire([1, 2, 3], [3]), { requiresGrad: true }))
+  ask('put', put('victim-indices', wire([0, secret > 5 ? 9 : 1], [2], 'int32'), { labels, ...hidden }))
+  // Under no tag: for no other session.
+  ask('put', put('victim-hidden', wire([secret, 2, 3], [3]), { ...hidden, edge: 'victim-edge' }))
+  ask('put', put('victim-leaf', wire([1, 2, 3], [3]), { labels, requiresGrad: true }))
+  ask('copy', { id: 'victim-leaf', out: 'victim-copy', grad: true })
   ask('run', run('square', ['victim-leaf'], 'victim-loss', [], true))
   ask('run', run('sum', ['victim-loss'], 'victim-sum', [], true))
   ask('backward', { pass: null, end: false, retain: true, root: { id: 'victim-sum', seed: 1 } })
@@ -179,7 +187,7 @@ describe('a hostile session', () => {
     const tensors = tf.memory().numTensors
     // Other frames on the other backend.
     const random = new SeededRandom(testBackend === 'wasm' ? 41 : 42)
-    const counts = { frames: 0, sessions: 0, closed: 0, values: 0, failures: 0, silent: 0, delivered: 0 }
+    const counts = { frames: 0, sessions: 0, closed: 0, values: 0, failures: 0, silent: 0, delivered: 0, refused: 0 }
     const codes = new Map<string, number>()
     let mallory: RawSession[] = []
     let peers: RawSession[] = []
@@ -187,10 +195,10 @@ describe('a hostile session', () => {
       counts.sessions++
       mallory = worlds.map(({ host, eve }) => {
         const session = new RawSession(host).hello('mallory')
-        session.request('peers', { peers: [{ name: 'eve', address: eve.address }] })
+        session.request('peers', { peers: [introductionOf('eve', eve.address)] })
         return session
       })
-      peers = worlds.map(({ host }) => new RawSession(host).hello('eve', { role: 'peer' }))
+      peers = mallory.map((session) => session.peer('eve'))
     }
     const close = () => {
       for (const session of [...mallory, ...peers]) session.close()
@@ -246,6 +254,8 @@ describe('a hostile session', () => {
         if (kind === FrameKind.failure) {
           counts.failures++
           codes.set(value.code, (codes.get(value.code) ?? 0) + 1)
+          // By its policies, and not because it is another session's.
+          if (value.message.includes('is private to')) counts.refused++
         }
       }
       if (closed !== 'open') counts.closed++
@@ -279,7 +289,7 @@ describe('a hostile session', () => {
     // Every way to end happens often, or the frames are no test.
     expect(counts.frames).toBe(FRAMES)
     expect(Math.min(counts.closed, counts.values, counts.failures, counts.silent)).toBeGreaterThan(FRAMES / 50)
-    expect(counts.delivered).toBeGreaterThan(FRAMES / 1000)
+    expect(Math.min(counts.delivered, counts.refused)).toBeGreaterThan(FRAMES / 1000)
     for (const code of ['ERR_PROTOCOL', 'ERR_NOT_FOUND', 'ERR_PERMISSION', 'ERR_SHAPE', 'ERR_UNKNOWN_OP']) {
       expect([code, codes.get(code) ?? 0]).toEqual([code, expect.toSatisfy((n: number) => n > FRAMES / 2000)])
     }
@@ -292,11 +302,248 @@ describe('a hostile session', () => {
   }, 600_000)
 })
 
+/** Another session's objects that bear no tags: an id of every kind. */
+const HIDDEN = [
+  'hidden',
+  'hidden#grad',
+  'hidden-model',
+  'hidden-model#0',
+  'hidden-model#0#grad',
+  'hidden-optimizer',
+  'hidden-edge',
+  'hidden-failed',
+  'hidden-fixed',
+] as const
+
+/** Texts in messages that name no object that there is. */
+const NO_OBJECT: readonly string[] = [
+  // Labels, names, keys and texts.
+  ...['hello.name', 'hello.session', 'search.tags[]', 'run.op', 'receive.key', 'receive.from', 'transfer.to'],
+  ...['transfer.key', 'relay.pass', 'relay.to', 'relay.key', 'relayHome.pass', 'backward.root.from'],
+  ...['backward.root.key', 'put.labels.tags[]', 'put.labels.description', 'put.privacy.allow[]'],
+  ...['putModel.model.topology', 'putModel.model.weights[].name', 'putModel.model.optimizers[].slots[].name'],
+  ...['putModel.labels.tags[]', 'putModel.labels.description'],
+  ...['name', 'address', 'key', 'capability.session', 'capability.name'].map((field) => `peers.peers[].${field}`),
+  // Ids for what is made.
+  ...['put', 'copy', 'detach', 'receive', 'putModel', 'copyModel', 'putOptimizer'].map((name) => `${name}.out`),
+  ...[
+    'run.out[]',
+    'apply.out[]',
+    'put.edge',
+    'transfer.edge',
+    'receive.edge',
+    'receive.optimizers[]',
+    'putModel.optimizers[]',
+  ],
+]
+/** Frees come late, from garbage collectors: what cannot be freed is passed over. */
+const PASSED_OVER: readonly string[] = ['free.ids[]']
+
+describe('the id of an object of another session', () => {
+  /** Every message that a caller may send, and some in other forms. */
+  const messages: (readonly [name: string, body: object])[] = [
+    ...Object.entries(sampleBodies).filter(([name]) => !messageRow(name)!.isFromPeer),
+    ['backward', { ...sampleBodies.backward, root: { id: 'x', seed: 'y' } }],
+    ['backward', { ...sampleBodies.backward, root: { edge: 'edge', from: 'alice', key: 'key' } }],
+    ['transfer', { ...sampleBodies.transfer, id: 'net', optimizers: ['y'] }],
+    ['receive', { ...sampleBodies.receive, optimizers: ['y'] }],
+    ['put', { ...sampleBodies.put, edge: 'edge' }],
+    ['apply', { ...sampleBodies.apply, operands: ['x', 'x'] }],
+  ]
+  const takes = (message: string, body: unknown): boolean => {
+    try {
+      checkRequest(message, messageRow(message)!.schema, body)
+      return true
+    } catch {
+      return false
+    }
+  }
+  const cases = placesIn(messages).flatMap((place) => {
+    const ids = HIDDEN.filter((id) => takes(place.message, withText(place.body, place.path, id)))
+    return ids.length === 0 ? [] : [{ ...place, ids }]
+  })
+  const naming = cases.filter(({ place }) => !NO_OBJECT.includes(place))
+
+  let worlds: World[]
+  let before: Record<string, unknown>[]
+  beforeAll(() => {
+    worlds = [makeWorld(3), makeWorld(7)]
+    for (const { alice, host } of worlds) {
+      const ask = (name: string, body: unknown) =>
+        expect([name, alice.outcome(name, body)]).toEqual([name, 'no answer'])
+      const [secret] = [...host.store.entries()].flatMap(([id, stored]) =>
+        id === 'victim-hidden' && stored.kind === 'tensor' ? [stored.tracked.tensor.dataSync()[0]!] : [],
+      )
+      ask('put', put('hidden', wire([secret!, 1], [2]), { requiresGrad: true, edge: 'hidden-edge' }))
+      ask('putModel', {
+        out: 'hidden-model',
+        model: modelWire(secret!),
+        labels: NO_LABELS,
+        privacy: null,
+        optimizers: [],
+      })
+      const parameters = ['hidden-model#0']
+      ask('putOptimizer', { out: 'hidden-optimizer', kind: 'adam', config: { learningRate: 0.5 }, parameters })
+      ask('apply', {
+        model: 'hidden-model',
+        operands: [wire([1, 2, 3], [1, 3])],
+        out: ['o'],
+        training: true,
+        grad: true,
+      })
+      ask('run', run('sum', ['o'], 'l', [], true))
+      ask('backward', { pass: null, end: false, retain: false, root: { id: 'l', seed: 1 } })
+      ask('run', run('sum', ['hidden'], 'm', [], true))
+      ask('backward', { pass: null, end: false, retain: false, root: { id: 'm', seed: 1 } })
+      ask('fixTensor', {
+        id: 'hidden',
+        out: 'hidden-fixed',
+        encoding: { dtype: 'float32', base: 2, precisionFractional: 16 },
+      })
+      expect(alice.outcome('run', run('gather', ['hidden', wire([9], [1], 'int32')], 'hidden-failed'))).not.toBe(
+        'no answer',
+      )
+      expect(HIDDEN.map((id) => host.store.has(id.split('#')[0]!))).toEqual(HIDDEN.map(() => true))
+    }
+    before = worlds.map(possessions)
+  })
+  afterAll(() => {
+    for (const { host, eve } of worlds) {
+      host.close()
+      eve.close()
+    }
+  })
+
+  /** A stranger says it in both worlds, with objects of its own under the names of the samples. */
+  function say(name: string, body: unknown) {
+    return worlds.map(({ host, eve, delivered }) => {
+      const mallory = new RawSession(host).hello('mallory')
+      mallory.request('peers', { peers: ['alice', 'bob'].map((peer) => introductionOf(peer, eve.address)) })
+      mallory.request('put', put('x', wire([1, 2], [2]), { requiresGrad: true }))
+      mallory.request('putModel', { out: 'net', model: modelWire(1), labels: NO_LABELS, privacy: null, optimizers: [] })
+      expect(mallory.answers).toHaveLength(1)
+      const refused = () =>
+        host.ledger
+          .entries()
+          .filter(
+            ({ event, operation, why }) => event === 'refused' && operation === name && why === 'asked by mallory',
+          )
+          .map(({ count, bytes, from, to, shape }) => ({ count, bytes, from, to, shape }))
+      const earlier = refused()
+      const answer = mallory.ask(name, body)
+      const { state } = mallory
+      mallory.close()
+      return { answer, state, delivered: delivered.splice(0), earlier, later: refused() }
+    })
+  }
+
+  it('is looked for in every message that takes one', () => {
+    expect(naming.length).toBeGreaterThan(25)
+    // Of each place that is said to name none there is a message.
+    const places = cases.map(({ place }) => place)
+    expect([...NO_OBJECT, ...PASSED_OVER].filter((place) => !places.includes(place))).toEqual([])
+  })
+
+  it.each(naming.map((one) => [one.place, JSON.stringify(one.body).slice(0, 60), one] as const))(
+    'is refused in %s: ERR_PERMISSION, nothing is told, and the ledger says so (%s)',
+    (place, _, { message, body, path, ids }) => {
+      for (const id of ids) {
+        const [here, there] = say(message, withText(body, path, id))
+        expect(textOf([here])).toBe(textOf([there]))
+        const { answer, state, earlier, later, delivered } = here!
+        expect([id, state]).toEqual([id, 'open'])
+        expect(worlds.map(possessions)).toEqual(before)
+        if (PASSED_OVER.includes(place)) {
+          expect([id, answer, later]).toEqual([id, undefined, earlier])
+          continue
+        }
+        expect([id, answer]).toMatchObject([
+          id,
+          { error: { code: 'ERR_PERMISSION', message: expect.stringContaining('belongs to another session') } },
+        ])
+        expect(later).toEqual([
+          { count: (earlier[0]?.count ?? 0) + 1, bytes: 0, from: 'bob', to: 'mallory', shape: [] },
+        ])
+        // Whoever waits for what was to come hears that it failed, and no more.
+        for (const { content } of delivered as { content: object }[]) {
+          expect(content).toMatchObject({ kind: 'failed', error: { code: 'ERR_PERMISSION' } })
+        }
+      }
+    },
+  )
+
+  it('names nothing new, and says nothing of what it names, where it is no id', () => {
+    for (const { place, message, body, path, ids } of cases) {
+      if (!NO_OBJECT.includes(place)) continue
+      for (const id of ids) {
+        const [here, there] = say(message, withText(body, path, id))
+        expect([place, id, textOf([here])]).toEqual([place, id, textOf([there])])
+        expect([place, worlds.map(possessions)]).toEqual([place, before])
+      }
+    }
+  })
+
+  it('is not in lists either, where those with tags are', () => {
+    const [{ host }] = worlds as [World, World]
+    const mallory = new RawSession(host).hello('mallory')
+    const listed = (name: string, body: object) =>
+      (mallory.ask(name, body) as { value: { id: string }[] }).value.map(({ id }) => id).sort()
+    const tagged = ['victim-copy', 'victim-indices', 'victim-leaf', 'victim-private', 'victim-public']
+    expect(listed('search', { tags: [] })).toEqual(tagged)
+    expect(listed('search', { tags: ['#victim'] })).toEqual(tagged)
+    expect(listed('objects', {})).toEqual([...tagged, 'victim-model', 'victim-secret-model'].sort())
+    mallory.close()
+  })
+
+  it('is good for its own session, and with tags for others', () => {
+    const [{ host, alice }] = worlds as [World, World]
+    expect(alice.outcome('get', { id: 'hidden', keep: true })).toBe('value')
+    expect(alice.outcome('getModel', { id: 'hidden-model', keep: true, optimizers: ['hidden-optimizer'] })).toBe(
+      'value',
+    )
+    const mallory = new RawSession(host).hello('mallory')
+    const uses: [name: string, body: object, outcome: string][] = [
+      ['get', { id: 'victim-public', keep: false }, 'value'],
+      ['get', { id: 'victim-leaf#grad', keep: true }, 'value'],
+      ['get', { id: 'victim-model#0', keep: true }, 'value'],
+      ['run', run('add', ['victim-public', 1], 'a'), 'no answer'],
+      ['run', run('add', ['victim-private', 1], 'b'), 'no answer'],
+      ['copy', { id: 'victim-private', out: 'c', grad: true }, 'no answer'],
+      ['detach', { id: 'victim-model#1', out: 'd' }, 'no answer'],
+      ['copyModel', { id: 'victim-model', out: 'e' }, 'no answer'],
+      [
+        'apply',
+        { model: 'victim-model', operands: ['victim-public'], out: ['f'], training: false, grad: false },
+        'no answer',
+      ],
+      ['getModel', { id: 'victim-model', keep: false, optimizers: [] }, 'value'],
+    ]
+    for (const [name, body, outcome] of uses)
+      expect([name, body, mallory.outcome(name, body)]).toEqual([name, body, outcome])
+    mallory.close()
+    expect(worlds.map(possessions)).toEqual(before)
+  })
+
+  it('is another session’s for the same identity too', () => {
+    const [{ host }] = worlds as [World, World]
+    const again = new RawSession(host).hello('alice', { session: 'again' })
+    expect(again.outcome('get', { id: 'hidden', keep: true })).toBe('ERR_PERMISSION')
+    again.request('free', { ids: ['hidden', 'victim-hidden', 'hidden-optimizer'] })
+    // What it has published, it may change in any session.
+    expect(again.outcome('zeroGrad', { ids: ['victim-leaf'] })).toBe('no answer')
+    again.close()
+    expect(possessions(worlds[0]!)).toEqual({
+      ...before[0],
+      'victim-leaf': { ...(before[0]!['victim-leaf'] as object), grad: null },
+    })
+  })
+})
+
 describe('a session', () => {
   const open = () => {
     const { host } = hostForTest({ objects: 100, deposits: 3 })
     const other = new RawSession(host).hello('other')
-    other.request('put', put('kept', wire([1, 2], [2])))
+    other.request('put', put('kept', wire([1, 2], [2]), { labels: { tags: ['#kept'], description: '' } }))
     return { host, session: new RawSession(host).hello('mallory'), other }
   }
   const lives = (other: RawSession) => {
@@ -344,7 +591,7 @@ describe('a session', () => {
     ['zeroGrad', { ids: ['kept'] }, 'ERR_PERMISSION'],
     ['backward', { pass: null, end: false, retain: false, root: { id: 'kept', seed: 1 } }, 'ERR_PERMISSION'],
     ['deposit', { key: 'k', content: { kind: 'none' } }, 'ERR_PERMISSION'],
-    ['hello', { version: 1, role: 'caller', name: 'other', session: 's' }, 'ERR_PROTOCOL'],
+    ['hello', { version: 1, name: 'other', session: 's', secret: null }, 'ERR_PROTOCOL'],
     ['transfer', { id: 'kept', to: 'nobody', key: 'k', keep: true, edge: null, optimizers: [] }, 'ERR_UNKNOWN_PEER'],
   ])('lives on after %s of %j, which fails with %s', (name, body, code) => {
     const { session, other } = open()
@@ -385,8 +632,8 @@ describe('a session', () => {
   })
 
   it('of a peer may deposit, and nothing else', () => {
-    const { host, other } = open()
-    const peer = new RawSession(host).hello('alice', { role: 'peer' })
+    const { session, other } = open()
+    const peer = session.peer('alice')
     for (const [name, body] of Object.entries(sampleBodies)) {
       if (name === 'deposit') continue
       expect([name, peer.outcome(name, body)]).toEqual([name, 'ERR_PERMISSION'])
@@ -397,33 +644,62 @@ describe('a session', () => {
     expect(peer.outcome('deposit', { key: 'k3', content: { kind: 'none' } })).toBe('no answer')
     expect(peer.outcome('deposit', { key: 'k4', content: { kind: 'none' } })).toBe('ERR_LIMIT')
     lives(other)
+    peer.raw([FrameKind.tunnel, 't', '', new Uint8Array(1)])
+    expect(peer.state).toBe('ERR_PROTOCOL')
+    expect(session.state).toBe('open')
   })
 
+  const receive = (out: string) => ({ key: 'k', from: 'alice', out, edge: null, optimizers: [] })
+  const deposit = (values: number[]) => ({
+    key: 'k',
+    content: { kind: 'tensor', value: wire(values, [values.length]), labels: NO_LABELS, access: [] },
+  })
+  const turn = () => new Promise((resolve) => setTimeout(resolve, 0))
+
   it('takes from the peer that it names, and not what another hands over under the same key', async () => {
-    const { host, session } = open()
-    const receive = (out: string) => ({ key: 'k', from: 'alice', out, edge: null, optimizers: [] })
-    const deposit = (values: number[]) => ({
-      key: 'k',
-      content: { kind: 'tensor', value: wire(values, [values.length]), labels: NO_LABELS, access: [] },
-    })
-    new RawSession(host).hello('eve', { role: 'peer' }).request('deposit', deposit([6, 6]))
+    const { session } = open()
+    session.peer('eve').request('deposit', deposit([6, 6]))
     session.request('receive', receive('moved'))
     const waiting = session.request('get', { id: 'moved', keep: true })
-    const second = new RawSession(host).hello('second')
-    expect(second.outcome('receive', receive('stolen'))).toBe('ERR_ID_TAKEN')
-    new RawSession(host).hello('alice', { role: 'peer' }).request('deposit', deposit([1, 2]))
-    await new Promise((resolve) => setTimeout(resolve, 0))
+    await turn()
+    expect(session.answer(waiting)).toBeUndefined()
+    session.peer('alice').request('deposit', deposit([1, 2]))
+    await turn()
     expect(session.answer(waiting)).toEqual({ value: wire([1, 2], [2]) })
   })
 
-  it('that ends while it waits for a peer leaves nothing behind when the peer comes', async () => {
+  it('takes what was deposited for it, and not for another session under the same key by a peer of that name', async () => {
+    const { session, other } = open()
+    session.request('receive', receive('mine'))
+    const mine = session.request('get', { id: 'mine', keep: true })
+    // One deposit comes while the stranger waits, and one is there when it asks again.
+    const peer = other.peer('alice')
+    peer.request('deposit', deposit([6, 6]))
+    await turn()
+    expect(session.answer(mine)).toBeUndefined()
+    session.peer('alice').request('deposit', deposit([1, 2]))
+    await turn()
+    expect(session.answer(mine)).toEqual({ value: wire([1, 2], [2]) })
+    session.request('receive', receive('more'))
+    const more = session.request('get', { id: 'more', keep: true })
+    await turn()
+    expect(session.answer(more)).toBeUndefined()
+    other.request('receive', receive('theirs'))
+    expect(other.ask('get', { id: 'theirs', keep: true })).toEqual({ value: wire([6, 6], [2]) })
+  })
+
+  it('that ends while it waits for a peer leaves nothing behind, and its peers are sent away', async () => {
     const { host, session } = open()
-    session.request('receive', { key: 'k', from: 'alice', out: 'moved', edge: null, optimizers: [] })
+    session.request('receive', receive('moved'))
+    const peer = session.peer('alice')
+    peer.request('deposit', { ...deposit([1]), key: 'other' })
+    expect(host.mailboxCount).toMatchObject({ deposits: 1, bytes: 4 })
     session.close()
-    const content = { kind: 'tensor', value: wire([1], [1]), labels: NO_LABELS, access: [] }
-    new RawSession(host).hello('alice', { role: 'peer' }).request('deposit', { key: 'k', content })
-    await new Promise((resolve) => setTimeout(resolve, 0))
+    expect(peer.state).toBe('ERR_SESSION_CLOSED')
+    peer.request('deposit', deposit([1]))
+    await turn()
     expect([...host.store.entries()].map(([id]) => id)).toEqual(['kept'])
+    expect(host.mailboxCount).toMatchObject({ deposits: 0, bytes: 0 })
   })
 
   it('cannot fill the worker beyond its limit, with failures either', () => {
@@ -435,8 +711,7 @@ describe('a session', () => {
 
   it('cannot fill the worker with names of peers and of backward passes', () => {
     const { session } = open()
-    const peers = (from: number) =>
-      Array.from({ length: 1024 }, (_, i) => ({ name: `p${from + i}`, address: 'nowhere' }))
+    const peers = (from: number) => Array.from({ length: 1024 }, (_, i) => introductionOf(`p${from + i}`, 'nowhere'))
     for (let i = 0; i < 4; i++) expect(session.outcome('peers', { peers: peers(i * 1024) })).toBe('no answer')
     expect(session.outcome('peers', { peers: peers(4096) })).toBe('ERR_LIMIT')
     expect(session.outcome('peers', { peers: peers(0) })).toBe('no answer')
@@ -448,20 +723,26 @@ describe('a session', () => {
 
   it('cannot take away a model that it moves and does not own', () => {
     const { host, other, session } = open()
-    other.request('putModel', { out: 'net', model: modelWire(1), labels: NO_LABELS, privacy: null, optimizers: [] })
+    const labels = { tags: ['#net'], description: '' }
+    other.request('putModel', { out: 'net', model: modelWire(1), labels, privacy: null, optimizers: [] })
     const eve = new MemoryListener({}, (transport) => transport.onFrame(() => {}))
-    session.request('peers', { peers: [{ name: 'eve', address: eve.address }] })
-    session.request('transfer', { id: 'net', to: 'eve', key: 'k', keep: false, edge: null, optimizers: [] })
+    session.request('peers', { peers: [introductionOf('eve', eve.address)] })
+    const move = { id: 'net', to: 'eve', key: 'k', keep: false, edge: null, optimizers: [] }
+    expect(session.outcome('transfer', move)).toBe('no answer')
     expect(host.store.has('net')).toBe(true)
     expect(other.outcome('getModel', { id: 'net', keep: true, optimizers: [] })).toBe('value')
   })
 
   it("cannot free the graph of another's tensor by running backward through it", () => {
     const { other, session } = open()
-    other.request('put', put('leaf', wire([1, 2], [2]), { requiresGrad: true }))
-    other.request('run', run('sum', ['leaf'], 'loss', [], true))
+    const labels = { tags: ['#leaf'], description: '' }
+    other.request('put', put('leaf', wire([1, 2], [2]), { labels, requiresGrad: true }))
+    // A copy bears the tags of what it was made of.
+    other.request('copy', { id: 'leaf', out: 'loss', grad: true })
     const body = { pass: null, end: false, retain: false, root: { id: 'loss', seed: 1 } }
-    expect(session.outcome('backward', body)).toBe('ERR_PERMISSION')
+    expect(session.ask('backward', body)).toMatchObject({
+      error: { code: 'ERR_PERMISSION', message: expect.stringContaining('belongs to other') },
+    })
     expect(other.outcome('backward', body)).toBe('no answer')
     expect(other.ask('get', { id: 'leaf#grad', keep: true })).toEqual({ value: wire([1, 1], [2]) })
   })
@@ -469,7 +750,9 @@ describe('a session', () => {
   it('is not told whether an operation on private values failed, by no list and no ledger', () => {
     const seen = [1, 9].map((index) => {
       const { host, other, session } = open()
-      other.request('put', put('secret', wire([0, index], [2], 'int32'), { privacy: { allow: [], allowResults: [] } }))
+      const labels = { tags: ['#secret'], description: '' }
+      const privacy = { allow: [], allowResults: [] }
+      other.request('put', put('secret', wire([0, index], [2], 'int32'), { labels, privacy }))
       session.request('run', run('gather', ['kept', 'secret'], 'result'))
       session.request('run', run('neg', ['result'], 'further'))
       const asked: [string, unknown][] = [
@@ -644,14 +927,14 @@ function template(random: SeededRandom): [string, Record<string, unknown>] {
         ? ['configure', { id: random.pick(['victim-optimizer', mine()]), config: { learningRate: 9 } }]
         : ['step', { id: random.pick(['victim-optimizer', mine()]) }]
     case 28:
-      return ['peers', { peers: [{ name: random.pick(['bob', 'frank']), address: 'memory:nowhere' }] }]
+      return ['peers', { peers: [introductionOf(random.pick(['bob', 'frank']), 'memory:nowhere')] }]
     default:
       return random.pick<[string, Record<string, unknown>]>([
         ['search', { tags: [] }],
         ['objects', {}],
         ['flush', {}],
         ['ledger', {}],
-        ['hello', { version: 1, role: 'peer', name: 'mallory', session: 'm' }],
+        ['hello', { version: 1, name: 'mallory', session: 'm', secret: null }],
         ['constructor', {}],
         ['__proto__', {}],
         ['noSuchMessage', {}],

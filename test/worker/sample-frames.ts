@@ -1,3 +1,4 @@
+import { capabilityFor } from '../../src/worker/capabilities.ts'
 import { type Frame, FrameKind, type MessageName, type Request } from '../../src/worker/protocol.ts'
 
 const A = 'x'
@@ -26,10 +27,19 @@ const model = {
   ],
 } as const
 
+/** Secret of the sessions shown, and keys of two workers. */
+export const sampleSecret = Uint8Array.from({ length: 32 }, (_, i) => i)
+export const sampleKeys = {
+  alice: 'ed25519:A6EHv_POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg',
+  bob: 'ed25519:iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w',
+} as const
+/** Lets bob hand things to a session with alice. */
+const capability = capabilityFor(sampleSecret, { session: 's2', name: 'bob', key: sampleKeys.bob })
+
 /** One body per message. A message that is missing does not compile. */
 export const sampleBodies: { readonly [N in MessageName]: Request<N> } = {
-  hello: { version: 1, role: 'caller', name: 'me', session: 's1' },
-  peers: { peers: [{ name: 'alice', address: 'memory:alice' }] },
+  hello: { version: 1, name: 'me', session: 's1', secret: sampleSecret },
+  peers: { peers: [{ name: 'alice', address: 'wss://alice.example:8777', key: sampleKeys.alice, capability }] },
   deposit: { key: KEY, content: { kind: 'tensor', value, labels, access: [policy] } },
   search: { tags: ['#toy'] },
   objects: {},
@@ -43,6 +53,7 @@ export const sampleBodies: { readonly [N in MessageName]: Request<N> } = {
     privacy: { allow: ['carol'], allowResults: [] },
     requiresGrad: true,
     edge: null,
+    keep: true,
   },
   run: { op: 'add', operands: [A, 2], attrs: [], out: [OUT], grad: true },
   get: { id: OUT, keep: true },
@@ -80,4 +91,6 @@ export const sampleFrames: readonly Frame[] = [
   [FrameKind.reply, 11, value],
   [FrameKind.failure, 7, sampleError],
   [FrameKind.ack, 64],
+  [FrameKind.tunnel, 't1', 'alice', new Uint8Array([1, 2, 3])],
+  [FrameKind.tunnel, 't1', null, null],
 ]

@@ -1,12 +1,16 @@
 import { execFile } from 'node:child_process'
+import { getEventListeners } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { isSottoError, type SottoErrorLike, send, tf, VirtualWorker, type VirtualWorkerOptions } from 'sotto'
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
-import { newId } from '../../src/tensor/location.ts'
-import type { Frame } from '../../src/worker/protocol.ts'
-import { dialMemory, memoryPair } from '../../src/worker/transport/memory.ts'
+import { newId, type WaitOptions } from '../../src/tensor/location.ts'
+import { type Frame, FrameKind, PROTOCOL_VERSION } from '../../src/worker/protocol.ts'
+import { callerSession } from '../../src/worker/session.ts'
+import { dialHere } from '../../src/worker/transport/local.ts'
+import { memoryPair } from '../../src/worker/transport/memory.ts'
 import { readyForTest, testBackend } from '../backend.ts'
+import { peerSession } from './peer-session.ts'
 
 beforeAll(async () => {
   await readyForTest()
@@ -35,8 +39,9 @@ const three = (to: VirtualWorker) => send(tf.tensor([1, 2, 3]), to)
 const lineHere = (): number => Number(/session\.test\.ts:(\d+)/.exec(new Error().stack!.split('\n')[2]!)![1])
 /** Takes an object away behind its pointer's back. */
 const vanish = (at: VirtualWorker, id: string) => at.tell('free', { ids: [id] })
-const receive = (at: VirtualWorker, out: string) =>
-  at.tell('receive', { key: newId(), from: 'nobody', out, edge: null, optimizers: [] })
+const receive = (at: VirtualWorker, out: string, { key = newId(), from = 'nobody' } = {}) =>
+  at.tell('receive', { key, from, out, edge: null, optimizers: [] })
+const values = async (tensor: Promise<tf.Tensor>) => [...(await tensor).dataSync()]
 
 describe.each([
   ['at once', {}],
@@ -134,28 +139,45 @@ describe('a session', () => {
     expect(framesOut).toBeLessThan(2 + 1010 / 64 + 1)
   })
 
-  it('rejects what is pending when it ends, and what is asked afterwards, saying why', async () => {
+  it('answers what was asked before it is ended, and rejects what is asked from then on, saying why', async () => {
     const bob = worker('bob', { latency: 20 })
     const x = three(bob)
-    const pending = [x.fetch(), bob.flush(), bob.stats()].map(failureOf)
-    await bob.close()
-    for (const error of await Promise.all(pending)) expect(error.code).toBe('ERR_SESSION_CLOSED')
+    const pending = [x.fetch(), bob.flush(), bob.stats()]
+    const closing = bob.close()
     expect((await failureOf(bob.flush())).message).toContain('bob')
     expect(() => x.add(1)).toThrow('closed')
+    await closing
+    expect((await Promise.allSettled(pending)).map(({ status }) => status)).toEqual(pending.map(() => 'fulfilled'))
+    expect((await failureOf(bob.flush())).code).toBe('ERR_SESSION_CLOSED')
     // Frees come late, from garbage collectors.
     x.dispose()
   })
 
-  it('that breaks rejects what is pending with the cause', async () => {
-    let frames = 0
-    const bob = worker('bob', { fault: (frame) => (frame[2] === 'get' && ++frames === 2 ? 'close' : undefined) })
-    const x = three(bob)
-    await x.fetch()
-    const error = await failureOf(x.fetch())
-    expect(error.code).toBe('ERR_SESSION_CLOSED')
-    expect(error.cause).toMatchObject({ message: 'the connection broke' })
-    expect(bob.isClosed).toBe(true)
-  })
+  it.each([
+    ['at once', {}],
+    ['with latency', { latency: 20 }],
+  ] as const)(
+    'that breaks %s rejects what is pending with the cause, and everything afterwards',
+    async (_, network) => {
+      let frames = 0
+      const bob = worker('bob', {
+        ...network,
+        fault: (frame) => (frame[2] === 'get' && ++frames === 2 ? 'close' : undefined),
+      })
+      const x = three(bob)
+      await x.fetch()
+      // In process these are answered before the next line.
+      const pending = 'latency' in network ? [bob.flush(), bob.stats()] : []
+      for (const error of await Promise.all([...pending, x.fetch(), bob.flush()].map(failureOf))) {
+        expect(error.code).toBe('ERR_SESSION_CLOSED')
+        expect(error.message).toContain('bob')
+        expect(error.cause).toMatchObject({ message: 'the connection broke' })
+      }
+      expect(bob.isClosed).toBe(true)
+      expect(() => x.add(1)).toThrow('closed')
+      x.dispose()
+    },
+  )
 
   const lost = (hit: (frame: Frame) => boolean): VirtualWorkerOptions => {
     let isDone = false
@@ -198,6 +220,52 @@ describe('a session', () => {
     expect((await failureOf(bob.ask('get', { id: out, keep: false }))).code).toBe('ERR_TIMEOUT')
     expect([...(await x.get()).dataSync()]).toEqual([2, 3, 4])
     await bob.flush()
+  })
+
+  it.each([
+    ['at once', {}],
+    ['with latency', { codec: true, latency: 2, jitter: 2 }],
+  ] as const)('that waits for a peer hears at once that it is gone, %s, and goes on', async (_, network) => {
+    // An answer after the time that one waits for a peer would come too late.
+    const bob = worker('bob', network)
+    const alice = worker('alice', network)
+    expect(await values(three(alice).move(bob).get())).toEqual([1, 2, 3])
+    const out = newId()
+    receive(bob, out, { from: 'alice' })
+    const waiting = failureOf(bob.ask('get', { id: out, keep: true }))
+    await alice.close()
+    const error = await waiting
+    expect(error).toMatchObject({ code: 'ERR_SESSION_CLOSED', message: expect.stringContaining('alice is gone') })
+    expect(await values(three(bob).add(1).get())).toEqual([2, 3, 4])
+    // Nor does anybody wait who comes later.
+    const late = newId()
+    receive(bob, late, { from: 'alice' })
+    expect((await failureOf(bob.ask('get', { id: late, keep: true }))).code).toBe('ERR_SESSION_CLOSED')
+    await bob.flush()
+  })
+
+  it('hears in the middle of a move that the connection between the workers broke, and the next move dials again', async () => {
+    let deposits = 0
+    const bob = worker('bob', { fault: (frame) => (frame[2] === 'deposit' && ++deposits === 2 ? 'close' : undefined) })
+    const alice = worker('alice')
+    const x = three(alice)
+    expect(await values(x.copy().move(bob).get())).toEqual([1, 2, 3])
+    const broken = x.copy().move(bob)
+    expect(await failureOf(broken.get())).toMatchObject({ code: 'ERR_SESSION_CLOSED' })
+    expect(await values(x.move(bob).get())).toEqual([1, 2, 3])
+    await Promise.all([alice.flush(), bob.flush()])
+  })
+
+  it('moves to the session that it is told, whichever session with that worker was introduced before', async () => {
+    const limits = { peerTimeout: 1000 }
+    const bob = worker('bob', { limits })
+    const alice = worker('alice', { limits })
+    const yours = alice.as('you')
+    bob.reach(yours)
+    const x = three(bob)
+    expect(await values(x.copy().move(alice).get())).toEqual([1, 2, 3])
+    expect(await values(x.copy().move(yours).get())).toEqual([1, 2, 3])
+    expect(await values(x.copy().move(alice).get())).toEqual([1, 2, 3])
   })
 
   it('that waits for a peer holds up no other session', async () => {
@@ -262,6 +330,222 @@ describe('a session', () => {
   })
 })
 
+describe('a wait', () => {
+  type Asking = (bob: VirtualWorker, x: ReturnType<typeof three>, wait: WaitOptions) => Promise<unknown>
+  const asks: readonly (readonly [name: string, ask: Asking])[] = [
+    ['get', (_, x, wait) => x.copy().get(wait)],
+    ['fetch', (_, x, wait) => x.fetch(wait)],
+    ['flush', (bob, _, wait) => bob.flush(wait)],
+    ['search', (bob, _, wait) => bob.search(['#x'], wait)],
+    ['objects', (bob, _, wait) => bob.objects(wait)],
+    ['ledger', (bob, _, wait) => bob.ledger(wait)],
+    ['stats', (bob, _, wait) => bob.stats(wait)],
+  ]
+
+  it.each(asks)('of %s is given up by a signal: ERR_ABORTED, and the session goes on', async (name, ask) => {
+    const bob = worker('bob', { codec: true, latency: 5 })
+    const x = three(bob)
+    const controller = new AbortController()
+    const given = ask(bob, x, { signal: controller.signal })
+    const after = x.add(1).fetch()
+    const reason = new Error('enough')
+    controller.abort(reason)
+    expect(await failureOf(given)).toMatchObject({ code: 'ERR_ABORTED', cause: reason })
+    // The answer that comes all the same is nobody's, and each other one is its own.
+    expect(await values(after)).toEqual([2, 3, 4])
+    expect(await values(x.fetch())).toEqual([1, 2, 3])
+    await bob.flush()
+    expect([name, bob.isClosed]).toEqual([name, false])
+  })
+
+  it.each(asks)('of %s ends with its time: ERR_TIMEOUT, and the session goes on', async (_, ask) => {
+    const bob = worker('bob')
+    const x = three(bob)
+    const key = newId()
+    const out = newId()
+    // Nothing is answered until the peer has sent what is waited for.
+    receive(bob, out, { key })
+    const error = await failureOf(ask(bob, x, { timeout: 10 }))
+    expect(error).toMatchObject({ code: 'ERR_TIMEOUT', details: { worker: 'bob' } })
+    expect(error.message).toContain('within 10 ms')
+    expect(await failureOf(ask(bob, x, { signal: AbortSignal.timeout(10) }))).toMatchObject({ code: 'ERR_TIMEOUT' })
+    const after = x.add(1).fetch({ timeout: 60_000 })
+    const labels = { tags: [], description: '' }
+    const value = { shape: [1], dtype: 'float32', data: new Uint8Array(4) } as const
+    peerSession(bob, 'nobody').tell('deposit', { key, content: { kind: 'tensor', value, labels, access: [] } })
+    expect(await values(after)).toEqual([2, 3, 4])
+    await bob.flush({ timeout: 60_000, signal: AbortSignal.timeout(60_000) })
+  })
+
+  it('that is given up before it begins sends nothing', async () => {
+    let sent = 0
+    const bob = worker('bob', { fault: () => void sent++ })
+    const x = three(bob)
+    const before = sent
+    expect((await failureOf(x.fetch({ signal: AbortSignal.abort() }))).code).toBe('ERR_ABORTED')
+    expect(sent).toBe(before)
+    expect(await values(x.get())).toEqual([1, 2, 3])
+  })
+
+  it('leaves nothing at its signal, and no timer', async () => {
+    const bob = worker('bob', { latency: 1 })
+    const x = three(bob)
+    const { signal } = new AbortController()
+    const waiting = [
+      x.fetch({ signal, timeout: 60_000 }),
+      failureOf(bob.ask('get', { id: 'none', keep: true }, { signal })),
+    ]
+    expect(getEventListeners(signal, 'abort')).toHaveLength(2)
+    const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
+    const before = timers()
+    await Promise.all(waiting)
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0)
+    expect(timers()).toBeLessThan(before)
+  })
+
+  it('may be as long as one likes', async () => {
+    // Timers of JavaScript end at 2^31 ms: one that is set for longer would fire at once.
+    const bob = worker('bob', { latency: 20 })
+    expect(await values(three(bob).fetch({ timeout: 2 ** 32 }))).toEqual([1, 2, 3])
+  })
+
+  /** A session that gives answers up after 40 ms of silence, with somebody who answers hello at most. */
+  const withSilent = (answers: boolean) => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'performance'] })
+    const [ours, theirs] = memoryPair()
+    theirs.onFrame((frame) => {
+      if (answers && (frame as Frame)[2] === 'hello') {
+        theirs.send([FrameKind.reply, 1, { worker: 'bob', version: PROTOCOL_VERSION }])
+      }
+    })
+    return { session: callerSession(ours, 'me', 'bob', 40), theirs }
+  }
+  /** What has become of a promise by now. */
+  const stateOf = (promise: Promise<unknown>): Promise<unknown> =>
+    Promise.race([promise.catch((error: SottoErrorLike) => error.code), Promise.resolve('waits')])
+
+  it('ends when the worker has said nothing for too long, and the session goes on', async () => {
+    const { session, theirs } = withSilent(true)
+    const given = failureOf(session.ask('flush', {}))
+    await vi.advanceTimersByTimeAsync(39)
+    expect(await stateOf(given)).toBe('waits')
+    await vi.advanceTimersByTimeAsync(20)
+    expect(await given).toMatchObject({
+      code: 'ERR_TIMEOUT',
+      message: expect.stringContaining('nothing for 40 ms'),
+      details: { worker: 'bob' },
+    })
+    expect(session.isClosed).toBe(false)
+    const again = session.ask('flush', {})
+    theirs.send([FrameKind.reply, 2, 'too late'])
+    theirs.send([FrameKind.reply, 3, null])
+    expect(await again).toBeNull()
+    session.close()
+  })
+
+  it('for hello ends the session, with the reason', async () => {
+    const { session } = withSilent(false)
+    const given = failureOf(session.ask('flush', {}))
+    await vi.advanceTimersByTimeAsync(60)
+    expect((await given).code).toBe('ERR_TIMEOUT')
+    expect(session.isClosed).toBe(true)
+    expect((await failureOf(session.ask('flush', {}))).code).toBe('ERR_TIMEOUT')
+  })
+
+  it('goes on for as long as the worker says something', async () => {
+    const { session, theirs } = withSilent(true)
+    const waiting = session.ask('flush', {})
+    for (let i = 0; i < 10; i++) {
+      await vi.advanceTimersByTimeAsync(30)
+      theirs.send([FrameKind.ack, 1])
+    }
+    expect(await stateOf(waiting)).toBe('waits')
+    theirs.send([FrameKind.reply, 2, null])
+    expect(await waiting).toBeNull()
+    session.close()
+  })
+})
+
+describe('commands beyond what a worker keeps up with', () => {
+  /** Commands, and bytes of them, that a worker may have before it. */
+  const WINDOW = 16_384
+  const WINDOW_BYTES = 64 * 2 ** 20
+  const HELD_BYTES = 2 ** 30
+
+  const counting = () => {
+    const counted = { sent: 0, bob: undefined as unknown as VirtualWorker }
+    const count = (frame: Frame) => {
+      if (frame[0] === FrameKind.request) counted.sent++
+      return undefined
+    }
+    counted.bob = worker('bob', { latency: 1, fault: count })
+    return counted
+  }
+  /** A command that fails at once, with 16 MB that nobody copies. */
+  const large = new Uint8Array(2 ** 24)
+  const tellLarge = (bob: VirtualWorker) => {
+    const value = { shape: [2 ** 22], dtype: 'float32', data: large }
+    const content = { kind: 'tensor', value, labels: { tags: [], description: '' }, access: [] }
+    bob.tell('deposit' as never, { key: newId(), content } as never)
+  }
+
+  it('are held, and carried out in their order', async () => {
+    const counted = counting()
+    const { bob } = counted
+    const x = three(bob)
+    await bob.flush()
+    const before = counted.sent
+    for (let i = 0; i < WINDOW; i++) bob.tell('free', { ids: [] })
+    let y = x
+    for (let i = 0; i < 10; i++) y = y.mul(2).add(1)
+    const asked = [values(y.fetch()), values(x.fetch())]
+    expect(counted.sent - before).toBe(WINDOW)
+    // The result of each depends on all before it.
+    expect(await Promise.all(asked)).toEqual([[1, 2, 3].map((value) => value * 2 ** 10 + 2 ** 10 - 1), [1, 2, 3]])
+    expect(counted.sent - before).toBeGreaterThanOrEqual(WINDOW + 20 + 2)
+    await bob.flush()
+  })
+
+  it('are held by their bytes too; beyond what may be held a command throws ERR_LIMIT, and the session goes on', async () => {
+    const counted = counting()
+    const { bob } = counted
+    const x = three(bob)
+    await bob.flush()
+    const before = counted.sent
+    for (let bytes = 0; bytes < WINDOW_BYTES + HELD_BYTES; bytes += large.length) tellLarge(bob)
+    expect(counted.sent - before).toBe(WINDOW_BYTES / large.length)
+    for (const command of [() => tellLarge(bob), () => send(tf.ones([1]), bob)]) {
+      expect(command).toThrow(expect.objectContaining({ code: 'ERR_LIMIT', details: { worker: 'bob' } }))
+    }
+    // What brings no bytes is held behind them, and an answer comes when it is its turn.
+    const sum = x.add(1)
+    expect((await failureOf(bob.flush())).code).toBe('ERR_PERMISSION')
+    expect(counted.sent - before).toBe((WINDOW_BYTES + HELD_BYTES) / large.length + 2)
+    expect(await values(sum.get())).toEqual([2, 3, 4])
+    expect(await values(three(bob).get())).toEqual([1, 2, 3])
+    await bob.flush()
+  })
+
+  it('are dropped with the session, and those who wait are told', async () => {
+    let deposits = 0
+    const bob = worker('bob', {
+      latency: 1,
+      fault: (frame) => {
+        if (frame[2] === 'deposit') deposits++
+        // The first thing that the worker says to them.
+        return frame[0] === FrameKind.failure ? 'close' : undefined
+      },
+    })
+    const x = three(bob)
+    for (let i = 0; i < 8; i++) tellLarge(bob)
+    for (const { code } of await Promise.all([x.fetch(), bob.flush()].map(failureOf))) {
+      expect(code).toBe('ERR_SESSION_CLOSED')
+    }
+    expect(deposits).toBe(WINDOW_BYTES / large.length)
+    expect(() => tellLarge(bob)).toThrow('closed')
+  })
+})
+
 describe('the memory transport', () => {
   const arrivals = async (seed: number): Promise<{ order: number[]; times: number[] }> => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
@@ -270,7 +554,7 @@ describe('the memory transport', () => {
     const order: number[] = []
     const times: number[] = []
     b.onFrame((frame) => {
-      order.push((frame as Frame)[1])
+      order.push((frame as Frame)[1] as number)
       times.push(Math.round(performance.now() - start))
     })
     for (let seq = 1; seq <= 30; seq++) {
@@ -322,7 +606,7 @@ describe('the memory transport', () => {
     const bob = worker('bob')
     const { address } = bob
     await bob.close()
-    expect(() => dialMemory(address, {})).toThrow('no worker')
+    expect(() => dialHere(address, { role: 'caller' }, {})).toThrow('no worker')
   })
 })
 

@@ -83,8 +83,12 @@ export function checkKept(keep: boolean, { tags }: Labels): void {
   if (keep && tags.length === 0) throw sottoError('ERR_ARGUMENT_VALUE', 'send: what is kept needs tags to be found by')
 }
 
-/** Refuses results that the worker has no room for, before anything is computed. */
-export function checkRoom(session: HostSession, name: string, specs: readonly Spec[]): void {
+/**
+ * Refuses results that the worker has no room for, before anything is computed.
+ *
+ * @param more what will be kept besides: edges, optimizers
+ */
+export function checkRoom(session: HostSession, name: string, specs: readonly Spec[], more = 0): void {
   const { elements, objects, bytes, identityObjects, identityBytes } = session.host.limits
   for (const { shape } of specs) {
     if (!(sizeOf(shape) <= elements)) {
@@ -95,15 +99,16 @@ export function checkRoom(session: HostSession, name: string, specs: readonly Sp
     }
   }
   const { store } = session.host
-  if (store.count + specs.length > objects) {
+  const count = specs.length + more
+  if (store.count + count > objects) {
     throw sottoError('ERR_LIMIT', `${name}: the worker holds ${objects} objects, and no more fit`)
   }
-  const more = specs.reduce((sum, spec) => sum + byteSizeOf(spec), 0)
-  if (store.bytes + more > bytes) {
-    throw sottoError('ERR_LIMIT', `${name}: the worker holds ${store.bytes} of ${bytes} bytes, and ${more} do not fit`)
+  const size = specs.reduce((sum, spec) => sum + byteSizeOf(spec), 0)
+  if (store.bytes + size > bytes) {
+    throw sottoError('ERR_LIMIT', `${name}: the worker holds ${store.bytes} of ${bytes} bytes, and ${size} do not fit`)
   }
   const own = store.usedBy(session.name)
-  if (own.objects + specs.length > identityObjects || own.bytes + more > identityBytes) {
+  if (own.objects + count > identityObjects || own.bytes + size > identityBytes) {
     throw sottoError(
       'ERR_LIMIT',
       `${name}: ${session.name} has ${own.objects} objects and ${own.bytes} bytes here; the most is ${identityObjects} and ${identityBytes}`,

@@ -49,17 +49,17 @@ export const modelHandlers: HandlersOf<'putModel' | 'copyModel' | 'apply' | 'get
       model,
       found.map(({ spec }) => spec.shape),
     )
-    checkRoom(
-      session,
-      'apply',
-      found.map(({ spec }) => spec),
-    )
     if (out.length !== model.outputs.length) {
       throw sottoError(
         'ERR_PROTOCOL',
         `apply: the model gives ${model.outputs.length} results, ${out.length} were named`,
       )
     }
+    const specs = outputShapes(
+      model,
+      found.map(({ spec }) => spec),
+    ).map((shape) => ({ shape, dtype: 'float32' as const }))
+    checkRoom(session, 'apply', specs)
     const own = owner === session.name
     if (training && !own) {
       const message = `apply: the model belongs to ${owner}, who alone may train it`
@@ -73,14 +73,8 @@ export const modelHandlers: HandlersOf<'putModel' | 'copyModel' | 'apply' | 'get
       const inputs = found.map((item) => valueFor(item, isBlank) as tf.Tensor)
       return model.apply(inputs.length === 1 ? inputs[0]! : inputs, { training }) as tf.Tensor | tf.Tensor[]
     }
-    const specs = () =>
-      outputShapes(
-        model,
-        found.map(({ spec }) => spec),
-      ).map((shape) => ({ shape, dtype }))
-    const dtype = 'float32' as const
     try {
-      compute(session, out, { access, tracked, failure: failureOf(found) }, command, specs)
+      compute(session, out, { access, tracked, failure: failureOf(found) }, command, () => specs)
     } finally {
       // Batch normalisation learns from what passes through it: of the inputs, and of the weights that they met. What
       // it wrote is known by the memory that it is in; what the model says of its weights need not be so, and what

@@ -10,7 +10,7 @@ import type { HandlersOf } from '../handlers.ts'
 import type { HostSession } from '../host-session.ts'
 import { combine } from '../permissions.ts'
 import type { StoredOptimizer, TensorCell } from '../store.ts'
-import { ownCell } from './compute.ts'
+import { checkRoom, ownCell } from './compute.ts'
 import { asOne, refuseChange } from './disclosure.ts'
 
 export const optimizerHandlers: HandlersOf<'putOptimizer' | 'configure' | 'step'> = {
@@ -21,6 +21,7 @@ export const optimizerHandlers: HandlersOf<'putOptimizer' | 'configure' | 'step'
         throw sottoError('ERR_NOT_LEAF', `optim.${kind}: every parameter must be a leaf that requires a gradient`)
       }
     }
+    checkRoom(session, `optim.${kind}`, [], 1)
     session.host.store.add(out, {
       kind: 'optimizer',
       type: kind,

@@ -27,7 +27,7 @@ export const sessionHandlers: HandlersOf<
       if (session.peers.size >= PEERS && !session.peers.has(name)) {
         throw sottoError('ERR_LIMIT', `${PEERS} peers were introduced in this session; no more fit`)
       }
-      session.peers.set(name, peer)
+      session.introduce(peer)
     }
   },
 

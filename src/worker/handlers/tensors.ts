@@ -29,7 +29,7 @@ export const tensorHandlers: HandlersOf<
 > = {
   put(session, { out, value, labels, privacy, requiresGrad, edge, keep = false }) {
     checkKept(keep, labels)
-    checkRoom(session, 'send', [value])
+    checkRoom(session, 'send', [value], edge === null ? 0 : 1)
     checkNew(session, [out, edge])
     const access = accessOf(privacy, session.name)
     const tracked = new Tracked(tf.keep(fromWire(value)), { requiresGrad: requiresGrad && value.dtype === 'float32' })

@@ -23,7 +23,10 @@ export const transferHandlers: HandlersOf<'transfer' | 'receive'> = {
         if (!keep && stored.owner === session.name) for (const gone of [id, ...optimizers]) store.free(gone)
         return
       }
-      if (edge !== null) checkFree(session, edge)
+      if (edge !== null) {
+        checkFree(session, edge)
+        checkRoom(session, 'move', [], 1)
+      }
       const { tensor, access, labels, tracked, owner, failure } = seeFailure(session, 'move', () =>
         store.read(id, session),
       )
@@ -53,7 +56,7 @@ export const transferHandlers: HandlersOf<'transfer' | 'receive'> = {
         case 'tensor': {
           const { value, labels, failure = null } = deposit
           recordCame(session, 'move', value, { from, how: 'moved', tags: labels.tags })
-          checkRoom(session, 'move', [value])
+          checkRoom(session, 'move', [value], edge === null ? 0 : 1)
           checkNew(session, [out, edge])
           const access = accessFrom(deposit.access)
           const tracked = new Tracked(tf.keep(fromWire(value)), { requiresGrad: edge !== null })

@@ -9,7 +9,8 @@
  * ```
  *
  * Each signature covers all that was said before it, the fresh nonces of both ends among it, as in SIGMA (Krawczyk,
- * CRYPTO 2003) and TLS 1.3 (RFC 8446 §4.4.3): what is overheard opens nothing elsewhere or later. Over a relay both
+ * CRYPTO 2003) and TLS 1.3 (RFC 8446 §4.4.3): what is overheard opens nothing elsewhere or later,
+ * but for a token: that must not be overheard. Over a relay both
  * ends also agree on keys with which everything from the answer on is sealed; over a socket TLS does that, and the
  * listener signs the fingerprint of its certificate, so that a pinned key vouches for it.
  */

@@ -400,7 +400,8 @@ export class Link implements Transport {
           this.#pump()
           break
         case MessageKind.ping:
-          this.#channel?.send(messageOf(MessageKind.pong))
+          // Whoever does not read has no use for it; what there is to read tells as much.
+          if (this.#channel !== null && this.#channel.buffered < SMALL) this.#channel.send(messageOf(MessageKind.pong))
           break
         case MessageKind.pong:
           break

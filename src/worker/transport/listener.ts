@@ -42,7 +42,8 @@ interface Kept {
 export class LinkListener<Admission> {
   readonly #options: ListenerOptions<Admission>
   readonly #links = new Map<string, Kept>()
-  #shaking = 0
+  /** Channels whose other end has not shown who it is, the oldest first. */
+  readonly #shaking = new Set<Channel>()
 
   constructor(options: ListenerOptions<Admission>) {
     this.#options = options
@@ -52,13 +53,13 @@ export class LinkListener<Admission> {
   get size(): number {
     return this.#links.size
   }
-  /** Whether another connection would be turned away. */
+  /** Whether another connection would cost one its place. */
   get isFull(): boolean {
-    return this.#shaking >= HANDSHAKES
+    return this.#shaking.size >= HANDSHAKES
   }
 
   /**
-   * Takes a channel that somebody has opened.
+   * Takes a channel that somebody has opened. Settles when the other end has shown who it is, or did not get in.
    *
    * @param certificate SHA-256 of the certificate that was shown on it, in hex
    * @param clientCertificate the name in the certificate that the dialler showed, if an authority vouches for it
@@ -69,13 +70,18 @@ export class LinkListener<Admission> {
       certificate = null,
       clientCertificate = null,
     }: { certificate?: string | null; clientCertificate?: string | null } = {},
-  ): void {
-    if (this.isFull) return channel.close()
-    this.#shaking++
-    this.#shake(channel, certificate, clientCertificate)
+  ): Promise<void> {
+    const [oldest] = this.#shaking
+    if (this.isFull) {
+      // Somebody who opens many and says nothing keeps nobody else out.
+      this.#shaking.delete(oldest!)
+      oldest!.close()
+    }
+    this.#shaking.add(channel)
+    return this.#shake(channel, certificate, clientCertificate)
       .catch((error: Error) => this.#options.onRefused?.(error))
       .finally(() => {
-        this.#shaking--
+        this.#shaking.delete(channel)
       })
   }
 
@@ -103,7 +109,6 @@ export class LinkListener<Admission> {
       // Whoever dials may have tried before, given up and gone on otherwise: what is old must not end what is good.
       if (link.canHave(resumed.received)) {
         keep()
-        link.detach()
         admitted.welcome({ id: resumed.id, secret, received: link.received })
       }
       return link.attach(secured, resumed.received)

@@ -35,6 +35,8 @@ export interface Transport {
   readonly backlog: number
   /** Calls back once when the backlog has become small. */
   onDrain(listener: () => void): void
+  /** A count that grows as long as something passes, either way. */
+  readonly passed?: number
   /** Whether frames pass a third party, sealed. */
   readonly isRelayed?: boolean
   /** Whether somebody waits for what comes: then the process should not end. */

@@ -1,0 +1,66 @@
+/** Workers that are processes of their own, to be killed. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { argv, execPath } from 'node:process'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { Identity, ready, serveWorker } from '../../src/index.ts'
+import type { ServeOptions } from '../../src/worker/serve.ts'
+
+const here = fileURLToPath(import.meta.url)
+
+type ProcessOptions = Pick<ServeOptions, 'id' | 'grace' | 'heartbeat' | 'limits'>
+
+/** A worker in a process; one that was killed can be started again, at the same address and with the same key. */
+export class WorkerProcess {
+  readonly #options: ProcessOptions
+  readonly #identity = Identity.generate()
+  #child: ChildProcess | null = null
+  url = ''
+
+  constructor(options: ProcessOptions) {
+    this.#options = options
+  }
+
+  get key(): string {
+    return this.#identity.key
+  }
+
+  get isRunning(): boolean {
+    return this.#child !== null
+  }
+
+  async start(): Promise<this> {
+    const port = this.url === '' ? 0 : Number(new URL(this.url).port)
+    const settings = { ...this.#options, port, secret: this.#identity.secret() }
+    const child = spawn(execPath, ['--import', 'tsx', here, JSON.stringify(settings)], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    })
+    this.#child = child
+    const [line] = (await once(createInterface(child.stdout), 'line')) as [string]
+    this.url = line
+    return this
+  }
+
+  /** Ends it at once, without a word. */
+  async kill(): Promise<void> {
+    const child = this.#child
+    this.#child = null
+    if (child === null || child.exitCode !== null) return
+    const gone = once(child, 'exit')
+    child.kill('SIGKILL')
+    await gone
+  }
+}
+
+/** What the process runs. */
+async function main(): Promise<void> {
+  const { secret, ...options } = JSON.parse(argv[2]!) as ServeOptions & { secret: string }
+  await ready({ backend: 'wasm' })
+  const { url } = await serveWorker({ ...options, identity: Identity.fromSecret(secret) })
+  console.log(url)
+  // Whoever started it is gone: so is its purpose.
+  process.stdin.resume().on('end', () => process.exit())
+}
+
+if (argv[1] === here) await main()
