@@ -414,7 +414,7 @@ export class HostSession {
       if (!isBroken || this.#ended) return
       this.hear(this.#wire(reason, `${to}`))
       // It may have nobody to dial with either.
-      this.#lose(to, reason)
+      if (this.peers.get(to) === peer) this.#lose(to, reason)
     })
     return session
   }

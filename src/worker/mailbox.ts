@@ -29,6 +29,9 @@ export class MailboxCount {
   bytes = 0
 }
 
+/** Milliseconds for a peer that was lost to come again with what is waited for. */
+const RETURN = 5000
+
 /** A key is told to two ends only; what another peer hands over under it is kept apart. */
 const slotOf = (key: string, from: string): string => `${key} ${from}`
 
@@ -83,14 +86,18 @@ export class Mailbox {
       return held.content
     }
     if (this.#waiting.has(slot)) throw sottoError('ERR_ID_TAKEN', 'a command waits under this key already')
-    const lost = this.#lost.get(from)
-    if (lost !== undefined) return Promise.reject(lost)
     return new Promise((resolve, reject) => {
       const { peerTimeout } = this.#limits
-      const timer = setTimeout(() => {
-        this.#waiting.delete(slot)
-        reject(sottoError('ERR_TIMEOUT', `nothing came from ${from} within ${peerTimeout} ms`, { from }))
-      }, peerTimeout)
+      // A peer whose connection broke may be about to come again.
+      const isLost = this.#lost.has(from)
+      const timer = setTimeout(
+        () => {
+          this.#waiting.delete(slot)
+          const late = sottoError('ERR_TIMEOUT', `nothing came from ${from} within ${peerTimeout} ms`, { from })
+          reject(this.#lost.get(from) ?? late)
+        },
+        isLost ? Math.min(RETURN, peerTimeout) : peerTimeout,
+      )
       const settle =
         <T>(then: (value: T) => void) =>
         (value: T) => {

@@ -142,7 +142,7 @@ describe('flags', () => {
 
   it('have the names of the options, each in its kebab case', () => {
     expect(flagOf('allowResults')).toBe('--allow-results')
-    expect(Object.keys(workerOptions)).toHaveLength(30)
+    expect(Object.keys(workerOptions)).toHaveLength(32)
     expect(Object.values(workerOptions).every(({ help }) => /^[^.].*\.$/.test(help))).toBe(true)
   })
 

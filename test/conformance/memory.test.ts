@@ -1,7 +1,7 @@
 import { optim, scope, tf, type VirtualWorker, type Worker } from 'sotto'
 import { expect, it } from 'vitest'
 import { testBackend } from '../backend.ts'
-import { onEveryWorker } from './workers.ts'
+import { inProcess, onEveryWorker } from './workers.ts'
 
 /** Lets finalizers and timers run. */
 const turn = () => new Promise((resolve) => setTimeout(resolve, 0))
@@ -87,4 +87,5 @@ onEveryWorker((worker, kind) => {
     // 20,000 ops at one forgotten object of 50 bytes each would be a megabyte.
     expect(after - before).toBeLessThan(1e6)
   })
-})
+  // Over sockets and in threads what is freed is freed a little later, and how much at any moment is chance.
+}, inProcess)

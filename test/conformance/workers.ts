@@ -19,7 +19,7 @@ function threaded(id: string): Worker {
   const others = new Set<Worker>()
   handle.as = (identity) => {
     const other = as(identity)
-    others.add(other)
+    if (other !== handle) others.add(other)
     return other
   }
   // What closes is every session that the test has had; the thread stays.
@@ -38,7 +38,8 @@ const inTurn =
   (id) =>
     ways[made++ % ways.length]!(id)
 
-const inProcess = {
+/** Those that need no server, and take no time to start. */
+export const inProcess: Readonly<Record<string, Make>> = {
   'in process': (id: string) => new VirtualWorker(id),
   'in process, every frame turned into bytes and back': (id: string) => new VirtualWorker(id, { codec: true }),
   'over links with latency and jitter': (id: string) =>
@@ -62,7 +63,7 @@ export const kinds: Readonly<Record<string, Make>> =
       }
 
 /** Runs a suite on every kind of worker. `worker` makes workers that are closed after the test. */
-export function onEveryWorker(suite: (worker: Make, kind: string) => void): void {
+export function onEveryWorker(suite: (worker: Make, kind: string) => void, which = kinds): void {
   beforeAll(async () => {
     await readyForTest()
     hook()
@@ -73,7 +74,7 @@ export function onEveryWorker(suite: (worker: Make, kind: string) => void): void
     for (const thread of threads.values()) await thread.close()
     threads.clear()
   })
-  describe.each(Object.entries(kinds))('%s', (kind, make) => {
+  describe.each(Object.entries(which))('%s', (kind, make) => {
     const open: Worker[] = []
     afterEach(async () => {
       await Promise.all(open.splice(0).map((worker) => worker.close()))

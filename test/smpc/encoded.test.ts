@@ -31,7 +31,7 @@ import type { AnyEncoded } from '../../src/smpc/encoded-tensor.ts'
 import { INTEGER, scaleOf } from '../../src/smpc/encoding.ts'
 import { integersOf } from '../../src/smpc/fixed-precision.ts'
 import { settled } from '../backend.ts'
-import { codeOf, kinds as workerKinds } from '../conformance/workers.ts'
+import { codeOf, inProcess as workerKinds } from '../conformance/workers.ts'
 import { type Call, generator, type OperandSample, type TensorSample } from '../tensor/op-samples.ts'
 import {
   Bounds,

@@ -15,7 +15,7 @@ import {
 } from 'sotto'
 import { expect, it } from 'vitest'
 import { testBackend } from '../backend.ts'
-import { onEveryWorker } from '../conformance/workers.ts'
+import { inProcess, onEveryWorker } from '../conformance/workers.ts'
 import { type Call, generator, type OperandSample } from '../tensor/op-samples.ts'
 import { isFloat, type Method, methodOf, type Operation, operations } from './operations.ts'
 
@@ -248,4 +248,4 @@ onEveryWorker((worker, kind) => {
     // One forgotten word for each command at each party would be a megabyte.
     expect(after - before).toBeLessThan(1e6)
   })
-})
+}, inProcess)

@@ -244,17 +244,24 @@ describe('a session', () => {
     await bob.flush()
   })
 
-  it('hears in the middle of a move that the connection between the workers broke, and the next move dials again', async () => {
-    let deposits = 0
-    const bob = worker('bob', { fault: (frame) => (frame[2] === 'deposit' && ++deposits === 2 ? 'close' : undefined) })
-    const alice = worker('alice')
-    const x = three(alice)
-    expect(await values(x.copy().move(bob).get())).toEqual([1, 2, 3])
-    const broken = x.copy().move(bob)
-    expect(await failureOf(broken.get())).toMatchObject({ code: 'ERR_SESSION_CLOSED' })
-    expect(await values(x.move(bob).get())).toEqual([1, 2, 3])
-    await Promise.all([alice.flush(), bob.flush()])
-  })
+  it.each([
+    ['at once', {}],
+    ['with latency', { latency: 2 }],
+  ] as const)(
+    'hears in the middle of a move that the connection between the workers broke, and the next dials again, %s',
+    async (_, network) => {
+      let deposits = 0
+      const fault = (frame: Frame) => (frame[2] === 'deposit' && ++deposits === 2 ? 'close' : undefined)
+      const bob = worker('bob', { ...network, fault })
+      const alice = worker('alice', network)
+      const x = three(alice)
+      expect(await values(x.copy().move(bob).get())).toEqual([1, 2, 3])
+      const broken = x.copy().move(bob)
+      expect(await failureOf(broken.get())).toMatchObject({ code: 'ERR_SESSION_CLOSED' })
+      expect(await values(x.move(bob).get())).toEqual([1, 2, 3])
+      await Promise.all([alice.flush(), bob.flush()])
+    },
+  )
 
   it('moves to the session that it is told, whichever session with that worker was introduced before', async () => {
     const limits = { peerTimeout: 1000 }
