@@ -386,193 +386,200 @@ const handedAmiss: readonly Fault[] = [
   ],
 ]
 
-onEveryWorker((worker, kind) => {
-  describe('parties that do not agree end their group, which', () => {
-    // What is handed over amiss goes by a link of its own: it makes no difference how fast the others are.
-    const faults = kind.includes('latency') ? saidAmiss : [...saidAmiss, ...handedAmiss]
-    it.each(faults.map(([what, code, fault, late = code]) => [what, code, fault, late] as const))(
-      '%s: %s everywhere, and the workers serve on',
-      async (_, expected, fault, late) => {
-        const world = await makeWorld(worker)
-        await fault(world)
-        const { code, message } = await failureOf(() => product(world).reveal())
-        expect(kind.startsWith('in process') ? [expected] : [expected, late]).toContain(code)
-        expect(message).toMatch(/\b(bob|alice|jane|carol)\b/)
-        // What was computed before, and what is computed on it now, fails alike.
-        expect(await codeOf(() => world.x.reveal())).toBe(code)
-        expect(await codeOf(() => world.y.add(1).reveal())).toBe(code)
-        await expectOver(world, code)
-        await expectServing(world)
-      },
-    )
-  })
-
-  describe('a worker that goes', () => {
-    it.each(['jane', 'carol'] as const)('before an operation (%s)', async (name) => {
-      const world = await makeWorld(worker)
-      await world[name].close()
-      await ended(world)
-      const { code, message } = await failureOf(() => product(world).reveal())
-      expect(LOST).toContain(code)
-      expect(message).toContain(name)
-      await expectOver(world, 'ERR_PARTY_LOST')
-      await expectServing(world, [world.bob, world.alice], name === 'carol' ? world.jane : world.carol)
-    })
-
-    it.each(['jane', 'carol'] as const)('in the middle of one (%s)', async (name) => {
-      const world = await makeWorld(worker)
-      const z = long(world.x)
-      const waiting = failureOf(() => z.reveal())
-      await rounds(world.dave)
-      await drop(world[name])
-      // A provider may have dealt everything by then: the parties still give up what it had a part in.
-      const { code, message } = await waiting
-      expect(LOST).toContain(code)
-      expect(message).toContain(name)
-      await ended(world)
-      await expectOver(world, 'ERR_PARTY_LOST')
-      await expectServing(world, [world.bob, world.alice], name === 'carol' ? world.jane : world.carol)
-    })
-
-    it.each(['jane', 'carol'] as const)('after one (%s)', async (name) => {
-      const world = await makeWorld(worker)
-      const z = product(world)
-      await expectProduct(z)
-      await world[name].close()
-      await ended(world)
-      expect(LOST).toContain(await codeOf(() => z.reveal()))
-      await expectOver(world, 'ERR_PARTY_LOST')
-      await expectServing(world, [world.bob, world.alice], name === 'carol' ? world.jane : world.carol)
-    })
-
-    it('cannot be shared with again, and the error names it', async () => {
-      const world = await makeWorld(worker)
-      await world.jane.close()
-      const { code, message } = await failureOf(() => share(fixPrecision(X), world.parties, { provider: world.carol }))
-      expect(code).toBe('ERR_SESSION_CLOSED')
-      expect(message).toContain('jane')
-    })
-
-    it('lets one who forgets the handles do so without an error', async () => {
-      const world = await makeWorld(worker)
-      const z = product(world)
-      await world.jane.close()
-      for (const secret of [z, world.x, world.y]) secret.dispose()
-      await expectServing(world, [world.bob, world.alice])
-    })
-  })
-
-  describe('a caller', () => {
-    it('whose session ends in the middle of an operation loses its secrets, and disturbs nobody', async () => {
-      const world = await makeWorld(worker)
-      // Whosever they are: no session sees what another one made.
-      const counts = () => Promise.all(world.parties.map((party) => party.objectCount()))
-      const before = await counts()
-      const nina = [world.bob, world.alice, world.jane, world.carol].map((each) => each.as('nina'))
-      const x = share(fixPrecision(X), nina.slice(0, 3), { provider: nina[3]! })
-      await x.reveal()
-      const z = long(x)
-      const waiting = codeOf(() => z.reveal())
-      const mine = world.x.less(world.y)
-      await rounds(world.dave)
-      await drop(nina[1]!)
-      expect(LOST).toContain(await waiting)
-      for (const party of [nina[0]!, nina[2]!]) {
-        // The failures stand where the secrets were, until their owner frees them or goes.
-        const kinds = async () => (await party.objects()).map(({ kind }) => kind)
-        await expect.poll(async () => [...new Set(await kinds())]).toEqual(['failed'])
-      }
-      for (const session of nina) await session.close()
-      // The result of the comparison that goes on is there at all parties.
-      expect(await valuesOf(mine.reveal())).toEqual([1, 1, 0])
-      await expect.poll(counts).toEqual(before.map((count) => count + 1))
-      await expectProduct(product(world))
-      await expectServing(world)
-    })
-
-    it('and another compute at the same time on the same workers', async () => {
-      const workers = ['bob', 'alice', 'jane', 'carol'].map(worker)
-      const compute = async (identity: string, factor: number) => {
-        const [bob, alice, jane, carol] = workers.map((each) => each.as(identity)) as [Worker, Worker, Worker, Worker]
-        const x = share(fixPrecision(X), [bob, alice, jane], { provider: carol })
-        const results = []
-        for (let i = 0; i < 3; i++) {
-          const y = x.mul(factor + i)
-          results.push(await valuesOf(y.sub(x.mul(factor)).reveal()), await valuesOf(y.less(x).reveal()))
-          await turn()
-        }
-        return results
-      }
-      const factors = { olga: 2, nina: 3, me: 4 }
-      const all = await Promise.all(Object.entries(factors).map(([name, factor]) => compute(name, factor)))
-      const expected = Array.from({ length: 3 }, (_, i) => [X.map((x) => x * i + 0), X.map((x) => (x < 0 ? 1 : 0))])
-      for (const results of all) expect(results.map((list) => list.map((v) => v + 0))).toEqual(expected.flat())
-    })
-
-    it('has groups of other parties, of another order and with another provider, which do not disturb each other', async () => {
-      const [bob, alice, jane, carol] = ['bob', 'alice', 'jane', 'carol'].map(worker) as [
-        Worker,
-        Worker,
-        Worker,
-        Worker,
-      ]
-      const groups = [
-        { parties: [bob, alice, jane], provider: carol },
-        { parties: [jane, alice, bob], provider: carol },
-        { parties: [bob, alice], provider: carol },
-        { parties: [bob, alice], provider: jane },
-        { parties: [alice, carol], provider: bob },
-      ]
-      const secrets = groups.map(({ parties, provider }) =>
-        [X, Y].map((values) => share(fixPrecision(values), parties, { provider })),
+onEveryWorker(
+  (worker, kind) => {
+    describe('parties that do not agree end their group, which', () => {
+      // What is handed over amiss goes by a link of its own: it makes no difference how fast the others are.
+      const faults = kind.includes('latency') ? saidAmiss : [...saidAmiss, ...handedAmiss]
+      it.each(faults.map(([what, code, fault, late = code]) => [what, code, fault, late] as const))(
+        '%s: %s everywhere, and the workers serve on',
+        async (_, expected, fault, late) => {
+          const world = await makeWorld(worker)
+          await fault(world)
+          const { code, message } = await failureOf(() => product(world).reveal())
+          expect(kind.startsWith('in process') ? [expected] : [expected, late]).toContain(code)
+          expect(message).toMatch(/\b(bob|alice|jane|carol)\b/)
+          // What was computed before, and what is computed on it now, fails alike.
+          expect(await codeOf(() => world.x.reveal())).toBe(code)
+          expect(await codeOf(() => world.y.add(1).reveal())).toBe(code)
+          await expectOver(world, code)
+          await expectServing(world)
+        },
       )
-      const results = secrets.map(([x, y]) => x!.mul(y!))
-      await Promise.all(results.map(expectProduct))
-      // One of them fails, and that one alone.
-      tampered(alice, 'secretRun', nothing, () => secrets[2]![0]!.mul(secrets[2]![1]!))
-      expect(await codeOf(() => secrets[2]![0]!.square().reveal())).toBe('ERR_OUT_OF_STEP')
-      for (const [i, z] of results.entries()) {
-        if (i === 2) expect(await codeOf(() => z.reveal())).toBe('ERR_OUT_OF_STEP')
-        else await expectProduct(z)
-      }
     })
 
-    it('that heard of the end through a flush can share among the same parties again', async () => {
-      const world = await makeWorld(worker)
-      tampered(world.jane, 'secretRun', nothing, () => product(world))
-      product(world)
-      const heard = await Promise.allSettled(world.parties.map((party) => party.flush()))
-      expect(heard.flatMap((one) => (one.status === 'rejected' ? [one.reason.code] : []))).toContain('ERR_OUT_OF_STEP')
-      await expectServing(world)
+    describe('a worker that goes', () => {
+      it.each(['jane', 'carol'] as const)('before an operation (%s)', async (name) => {
+        const world = await makeWorld(worker)
+        await world[name].close()
+        await ended(world)
+        const { code, message } = await failureOf(() => product(world).reveal())
+        expect(LOST).toContain(code)
+        expect(message).toContain(name)
+        await expectOver(world, 'ERR_PARTY_LOST')
+        await expectServing(world, [world.bob, world.alice], name === 'carol' ? world.jane : world.carol)
+      })
+
+      it.each(['jane', 'carol'] as const)('in the middle of one (%s)', async (name) => {
+        const world = await makeWorld(worker)
+        const z = long(world.x)
+        const waiting = failureOf(() => z.reveal())
+        await rounds(world.dave)
+        await drop(world[name])
+        // A provider may have dealt everything by then: the parties still give up what it had a part in.
+        const { code, message } = await waiting
+        expect(LOST).toContain(code)
+        expect(message).toContain(name)
+        await ended(world)
+        await expectOver(world, 'ERR_PARTY_LOST')
+        await expectServing(world, [world.bob, world.alice], name === 'carol' ? world.jane : world.carol)
+      })
+
+      it.each(['jane', 'carol'] as const)('after one (%s)', async (name) => {
+        const world = await makeWorld(worker)
+        const z = product(world)
+        await expectProduct(z)
+        await world[name].close()
+        await ended(world)
+        expect(LOST).toContain(await codeOf(() => z.reveal()))
+        await expectOver(world, 'ERR_PARTY_LOST')
+        await expectServing(world, [world.bob, world.alice], name === 'carol' ? world.jane : world.carol)
+      })
+
+      it('cannot be shared with again, and the error names it', async () => {
+        const world = await makeWorld(worker)
+        await world.jane.close()
+        const { code, message } = await failureOf(() =>
+          share(fixPrecision(X), world.parties, { provider: world.carol }),
+        )
+        expect(code).toBe('ERR_SESSION_CLOSED')
+        expect(message).toContain('jane')
+      })
+
+      it('lets one who forgets the handles do so without an error', async () => {
+        const world = await makeWorld(worker)
+        const z = product(world)
+        await world.jane.close()
+        for (const secret of [z, world.x, world.y]) secret.dispose()
+        await expectServing(world, [world.bob, world.alice])
+      })
     })
 
-    it('that heard of the end through a pointer can share among the same parties again', async () => {
-      const world = await makeWorld(worker)
-      tampered(world.jane, 'secretRun', nothing, () => product(world))
-      expect(await codeOf(() => product(world).revealTo(world.alice).get())).toBe('ERR_OUT_OF_STEP')
-      await expectServing(world)
-    })
-  })
-
-  describe('a tensor on a worker', () => {
-    it('with NaN, Infinity or what is too large says so out of a later get, and the group goes on', async () => {
-      const { x, y, bob, parties, carol } = await makeWorld(worker)
-      for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, 2 ** 34]) {
-        const fixed = fixPrecision(send(tf.tensor([1, bad]), bob))
-        expect(fixed).toBeInstanceOf(FixedPrecisionPointer)
-        const secret = share(fixed, parties, { provider: carol })
-        const more = secret.mul(2).add(x.slice([0], [2]).mul(secret))
-        for (const waiting of [() => fixed.get(), () => secret.reveal(), () => more.reveal()]) {
-          expect(await failureOf(waiting)).toMatchObject({
-            code: 'ERR_ARGUMENT_VALUE',
-            message: expect.stringMatching(/finite and below 17179869184 .*on bob/),
-          })
+    describe('a caller', () => {
+      it('whose session ends in the middle of an operation loses its secrets, and disturbs nobody', async () => {
+        const world = await makeWorld(worker)
+        // Whosever they are: no session sees what another one made.
+        const counts = () => Promise.all(world.parties.map((party) => party.objectCount()))
+        const before = await counts()
+        const nina = [world.bob, world.alice, world.jane, world.carol].map((each) => each.as('nina'))
+        const x = share(fixPrecision(X), nina.slice(0, 3), { provider: nina[3]! })
+        await x.reveal()
+        const z = long(x)
+        const waiting = codeOf(() => z.reveal())
+        const mine = world.x.less(world.y)
+        await rounds(world.dave)
+        await drop(nina[1]!)
+        expect(LOST).toContain(await waiting)
+        for (const party of [nina[0]!, nina[2]!]) {
+          // The failures stand where the secrets were, until their owner frees them or goes.
+          const kinds = async () => (await party.objects()).map(({ kind }) => kind)
+          await expect.poll(async () => [...new Set(await kinds())]).toEqual(['failed'])
         }
-        await expectProduct(x.mul(y))
-      }
+        for (const session of nina) await session.close()
+        // The result of the comparison that goes on is there at all parties.
+        expect(await valuesOf(mine.reveal())).toEqual([1, 1, 0])
+        await expect.poll(counts).toEqual(before.map((count) => count + 1))
+        await expectProduct(product(world))
+        await expectServing(world)
+      })
+
+      it('and another compute at the same time on the same workers', async () => {
+        const workers = ['bob', 'alice', 'jane', 'carol'].map(worker)
+        const compute = async (identity: string, factor: number) => {
+          const [bob, alice, jane, carol] = workers.map((each) => each.as(identity)) as [Worker, Worker, Worker, Worker]
+          const x = share(fixPrecision(X), [bob, alice, jane], { provider: carol })
+          const results = []
+          for (let i = 0; i < 3; i++) {
+            const y = x.mul(factor + i)
+            results.push(await valuesOf(y.sub(x.mul(factor)).reveal()), await valuesOf(y.less(x).reveal()))
+            await turn()
+          }
+          return results
+        }
+        const factors = { olga: 2, nina: 3, me: 4 }
+        const all = await Promise.all(Object.entries(factors).map(([name, factor]) => compute(name, factor)))
+        const expected = Array.from({ length: 3 }, (_, i) => [X.map((x) => x * i + 0), X.map((x) => (x < 0 ? 1 : 0))])
+        for (const results of all) expect(results.map((list) => list.map((v) => v + 0))).toEqual(expected.flat())
+      })
+
+      it('has groups of other parties, of another order and with another provider, which do not disturb each other', async () => {
+        const [bob, alice, jane, carol] = ['bob', 'alice', 'jane', 'carol'].map(worker) as [
+          Worker,
+          Worker,
+          Worker,
+          Worker,
+        ]
+        const groups = [
+          { parties: [bob, alice, jane], provider: carol },
+          { parties: [jane, alice, bob], provider: carol },
+          { parties: [bob, alice], provider: carol },
+          { parties: [bob, alice], provider: jane },
+          { parties: [alice, carol], provider: bob },
+        ]
+        const secrets = groups.map(({ parties, provider }) =>
+          [X, Y].map((values) => share(fixPrecision(values), parties, { provider })),
+        )
+        const results = secrets.map(([x, y]) => x!.mul(y!))
+        await Promise.all(results.map(expectProduct))
+        // One of them fails, and that one alone.
+        tampered(alice, 'secretRun', nothing, () => secrets[2]![0]!.mul(secrets[2]![1]!))
+        expect(await codeOf(() => secrets[2]![0]!.square().reveal())).toBe('ERR_OUT_OF_STEP')
+        for (const [i, z] of results.entries()) {
+          if (i === 2) expect(await codeOf(() => z.reveal())).toBe('ERR_OUT_OF_STEP')
+          else await expectProduct(z)
+        }
+      })
+
+      it('that heard of the end through a flush can share among the same parties again', async () => {
+        const world = await makeWorld(worker)
+        tampered(world.jane, 'secretRun', nothing, () => product(world))
+        product(world)
+        const heard = await Promise.allSettled(world.parties.map((party) => party.flush()))
+        expect(heard.flatMap((one) => (one.status === 'rejected' ? [one.reason.code] : []))).toContain(
+          'ERR_OUT_OF_STEP',
+        )
+        await expectServing(world)
+      })
+
+      it('that heard of the end through a pointer can share among the same parties again', async () => {
+        const world = await makeWorld(worker)
+        tampered(world.jane, 'secretRun', nothing, () => product(world))
+        expect(await codeOf(() => product(world).revealTo(world.alice).get())).toBe('ERR_OUT_OF_STEP')
+        await expectServing(world)
+      })
     })
-  })
-})
+
+    describe('a tensor on a worker', () => {
+      it('with NaN, Infinity or what is too large says so out of a later get, and the group goes on', async () => {
+        const { x, y, bob, parties, carol } = await makeWorld(worker)
+        for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, 2 ** 34]) {
+          const fixed = fixPrecision(send(tf.tensor([1, bad]), bob))
+          expect(fixed).toBeInstanceOf(FixedPrecisionPointer)
+          const secret = share(fixed, parties, { provider: carol })
+          const more = secret.mul(2).add(x.slice([0], [2]).mul(secret))
+          for (const waiting of [() => fixed.get(), () => secret.reveal(), () => more.reveal()]) {
+            expect(await failureOf(waiting)).toMatchObject({
+              code: 'ERR_ARGUMENT_VALUE',
+              message: expect.stringMatching(/finite and below 17179869184 .*on bob/),
+            })
+          }
+          await expectProduct(x.mul(y))
+        }
+      })
+    })
+  },
+  process.env.SOTTO_LONG ? undefined : inProcess,
+)
 
 describe('what cannot be meant is refused at the line that says it', () => {
   const made: Worker[] = []
