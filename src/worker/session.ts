@@ -104,6 +104,8 @@ const WINDOW = { commands: 16_384, bytes: 64 * 2 ** 20 }
 const LEAVING = 10_000
 /** What a timer takes at most, in milliseconds: 25 days. */
 const LONGEST = 2 ** 31 - 1
+/** Bytes of a command that does not wait for larger ones to be acknowledged. */
+const SMALL = 64 * 2 ** 10
 /** What may be held here; beyond it, issuing a command throws. */
 const HELD = { commands: 1_000_000, bytes: 2 ** 30 }
 
@@ -236,15 +238,16 @@ export class Session {
   /** Sends a command, or holds it until the worker has room for it. */
   #issue(frame: RequestFrame, bytes: number, atOnce: boolean, onProgress?: (progress: Progress) => void): void {
     if (this.#held.length === 0 && atOnce) return this.#transport.send(frame)
-    if (this.#held.length > 0 || !this.#hasRoom()) {
+    if (this.#held.length > 0 || !this.#hasRoom(bytes)) {
       this.#held.push({ frame, bytes, onProgress })
       this.#bytesHeld += bytes
     } else this.#send(frame, bytes, onProgress)
   }
 
-  #hasRoom(): boolean {
-    // The worker acknowledges well before that much; less it may never.
-    return this.#underWay.length < WINDOW.commands && this.#bytesUnderWay < WINDOW.bytes
+  #hasRoom(bytes: number): boolean {
+    // The worker acknowledges well before that much; less it may never. What is small goes beside what is large.
+    const most = bytes <= SMALL ? 2 * WINDOW.bytes : WINDOW.bytes
+    return this.#underWay.length < WINDOW.commands && this.#bytesUnderWay < most
   }
 
   #send(frame: RequestFrame, bytes: number, onProgress?: (progress: Progress) => void): void {
@@ -256,7 +259,7 @@ export class Session {
   /** Sends what was held, as far as there is room now. */
   #release(): void {
     let at = 0
-    while (at < this.#held.length && this.#hasRoom()) {
+    while (at < this.#held.length && this.#hasRoom(this.#held[at]!.bytes)) {
       const { frame, bytes, onProgress } = this.#held[at++]!
       this.#bytesHeld -= bytes
       this.#send(frame, bytes, onProgress)

@@ -851,100 +851,96 @@ describe('what cannot be meant is refused at the line that says it', () => {
   })
 })
 
-describe(
-  'with limits',
-  () => {
-    beforeAll(readyForTest)
-    const made: Worker[] = []
-    afterEach(async () => {
-      await Promise.all(made.splice(0).map((each) => each.close()))
-    })
-    const workers =
-      (options: VirtualWorkerOptions, special: Readonly<Record<string, VirtualWorkerOptions>> = {}) =>
-      (id: string): Worker => {
-        const worker = new VirtualWorker(id, { codec: true, ...options, ...special[id] })
-        made.push(worker)
-        return worker
-      }
-    const impatient = workers({ limits: { peerTimeout: 50 } })
+describe('with limits', () => {
+  beforeAll(readyForTest)
+  const made: Worker[] = []
+  afterEach(async () => {
+    await Promise.all(made.splice(0).map((each) => each.close()))
+  })
+  const workers =
+    (options: VirtualWorkerOptions, special: Readonly<Record<string, VirtualWorkerOptions>> = {}) =>
+    (id: string): Worker => {
+      const worker = new VirtualWorker(id, { codec: true, ...options, ...special[id] })
+      made.push(worker)
+      return worker
+    }
+  const impatient = workers({ limits: { peerTimeout: 50 } })
 
-    it('a party that is silent is waited for, but not for ever; its name is told', async () => {
-      const world = await makeWorld(impatient)
-      const z = tampered(world.jane, 'secretRun', nothing, () => product(world))
-      await Promise.allSettled(world.parties.map((party) => party.flush()))
-      expect(await failureOf(() => z.reveal())).toMatchObject({
-        code: 'ERR_TIMEOUT',
-        message: expect.stringMatching(/jane .*within 50 ms/),
-      })
-      await expectOver(world, 'ERR_TIMEOUT')
-      await expectServing(world)
+  it('a party that is silent is waited for, but not for ever; its name is told', async () => {
+    const world = await makeWorld(impatient)
+    const z = tampered(world.jane, 'secretRun', nothing, () => product(world))
+    await Promise.allSettled(world.parties.map((party) => party.flush()))
+    expect(await failureOf(() => z.reveal())).toMatchObject({
+      code: 'ERR_TIMEOUT',
+      message: expect.stringMatching(/jane .*within 50 ms/),
     })
+    await expectOver(world, 'ERR_TIMEOUT')
+    await expectServing(world)
+  })
 
-    it('a provider that is silent is waited for, but not for ever', async () => {
-      const world = await makeWorld(impatient)
-      const z = tampered(world.carol, 'secretDeal', nothing, () => product(world))
-      expect(await codeOf(() => z.reveal())).toBe('ERR_TIMEOUT')
-      await expectOver(world, 'ERR_TIMEOUT')
-      await expectServing(world)
-    })
+  it('a provider that is silent is waited for, but not for ever', async () => {
+    const world = await makeWorld(impatient)
+    const z = tampered(world.carol, 'secretDeal', nothing, () => product(world))
+    expect(await codeOf(() => z.reveal())).toBe('ERR_TIMEOUT')
+    await expectOver(world, 'ERR_TIMEOUT')
+    await expectServing(world)
+  })
 
-    it('a flush tells of a party that was silent, when nobody asked for the secret', async () => {
-      const world = await makeWorld(impatient)
-      tampered(world.jane, 'secretRun', nothing, () => product(world))
-      const heard = await Promise.allSettled(world.parties.map((party) => party.flush()))
-      expect(heard.flatMap((one) => (one.status === 'rejected' ? [one.reason.code] : []))).toContain('ERR_TIMEOUT')
-    })
+  it('a flush tells of a party that was silent, when nobody asked for the secret', async () => {
+    const world = await makeWorld(impatient)
+    tampered(world.jane, 'secretRun', nothing, () => product(world))
+    const heard = await Promise.allSettled(world.parties.map((party) => party.flush()))
+    expect(heard.flatMap((one) => (one.status === 'rejected' ? [one.reason.code] : []))).toContain('ERR_TIMEOUT')
+  })
 
-    it('an owner that is silent fails its secret, and no other', async () => {
-      const world = await makeWorld(impatient)
-      const z = tampered(world.bob, 'secretShare', nothing, () =>
-        share(fixPrecision(send(tf.tensor(X), world.bob)), world.parties, { provider: world.carol }),
-      )
-      expect(await failureOf(() => z.add(world.x).reveal())).toMatchObject({
-        code: 'ERR_TIMEOUT',
-        message: expect.stringContaining('bob'),
-      })
-      await expectProduct(product(world))
-    })
-
-    it.each(['carol', 'jane', 'bob'])(
-      'a worker that is far away (%s) slows the others down and changes nothing',
-      async (id) => {
-        const world = await makeWorld(workers({}, { [id]: { latency: 4, jitter: 4, seed: 3 } }))
-        const [z, less] = [product(world), world.x.less(world.y)]
-        expect(await valuesOf(less.reveal())).toEqual([1, 1, 0])
-        await expectProduct(z)
-      },
+  it('an owner that is silent fails its secret, and no other', async () => {
+    const world = await makeWorld(impatient)
+    const z = tampered(world.bob, 'secretShare', nothing, () =>
+      share(fixPrecision(send(tf.tensor(X), world.bob)), world.parties, { provider: world.carol }),
     )
-
-    it.each<[what: string, limits: VirtualWorkerOptions['limits'], action: (world: World) => SharedTensor]>([
-      [
-        'a share',
-        { elements: 10 },
-        ({ parties, carol }) => share(fixPrecision(Array(11).fill(1)), parties, { provider: carol }),
-      ],
-      ['a random secret', { elements: 10 }, ({ parties, carol }) => sharedRandom([11], parties, { provider: carol })],
-      ['a result', { elements: 10 }, ({ x }) => x.tile([4])],
-      [
-        'a secret too many',
-        { objects: 12 },
-        ({ x }) => scope(() => Array.from({ length: 12 }).reduce((y: SharedTensor) => y.add(1), x)),
-      ],
-    ])('%s is refused with ERR_LIMIT, and the parties can share again', async (_, limits, action) => {
-      const world = await makeWorld(workers({ limits: limits! }))
-      const z = action(world)
-      expect(await codeOf(() => z.reveal())).toBe('ERR_LIMIT')
-      for (const secret of [z, world.x, world.y]) secret.dispose()
-      await expectServing(world)
+    expect(await failureOf(() => z.add(world.x).reveal())).toMatchObject({
+      code: 'ERR_TIMEOUT',
+      message: expect.stringContaining('bob'),
     })
+    await expectProduct(product(world))
+  })
 
-    it('a share that is above the limit of one party alone is refused everywhere, and they can share again', async () => {
-      const world = await makeWorld(workers({}, { jane: { limits: { elements: 10 } } }))
-      const large = share(fixPrecision(Array(11).fill(1)), world.parties, { provider: world.carol })
-      expect(await codeOf(() => large.reveal())).toBe('ERR_LIMIT')
-      await expectOver(world, 'ERR_LIMIT')
-      await expectServing(world)
-    })
-  },
-  process.env.SOTTO_LONG ? undefined : inProcess,
-)
+  it.each(['carol', 'jane', 'bob'])(
+    'a worker that is far away (%s) slows the others down and changes nothing',
+    async (id) => {
+      const world = await makeWorld(workers({}, { [id]: { latency: 4, jitter: 4, seed: 3 } }))
+      const [z, less] = [product(world), world.x.less(world.y)]
+      expect(await valuesOf(less.reveal())).toEqual([1, 1, 0])
+      await expectProduct(z)
+    },
+  )
+
+  it.each<[what: string, limits: VirtualWorkerOptions['limits'], action: (world: World) => SharedTensor]>([
+    [
+      'a share',
+      { elements: 10 },
+      ({ parties, carol }) => share(fixPrecision(Array(11).fill(1)), parties, { provider: carol }),
+    ],
+    ['a random secret', { elements: 10 }, ({ parties, carol }) => sharedRandom([11], parties, { provider: carol })],
+    ['a result', { elements: 10 }, ({ x }) => x.tile([4])],
+    [
+      'a secret too many',
+      { objects: 12 },
+      ({ x }) => scope(() => Array.from({ length: 12 }).reduce((y: SharedTensor) => y.add(1), x)),
+    ],
+  ])('%s is refused with ERR_LIMIT, and the parties can share again', async (_, limits, action) => {
+    const world = await makeWorld(workers({ limits: limits! }))
+    const z = action(world)
+    expect(await codeOf(() => z.reveal())).toBe('ERR_LIMIT')
+    for (const secret of [z, world.x, world.y]) secret.dispose()
+    await expectServing(world)
+  })
+
+  it('a share that is above the limit of one party alone is refused everywhere, and they can share again', async () => {
+    const world = await makeWorld(workers({}, { jane: { limits: { elements: 10 } } }))
+    const large = share(fixPrecision(Array(11).fill(1)), world.parties, { provider: world.carol })
+    expect(await codeOf(() => large.reveal())).toBe('ERR_LIMIT')
+    await expectOver(world, 'ERR_LIMIT')
+    await expectServing(world)
+  })
+})
