@@ -32,6 +32,7 @@ const connections = [
   'identity',
   'link',
   'seal',
+  'session',
   'thread',
   'tokens',
 ].map((name) => `test/worker/${name}.test.ts`)
