@@ -34,9 +34,14 @@ export function encode(frame: Frame): Uint8Array {
 
 /** Any value that may stand in a frame; see {@link encode}. */
 export function encodeValue(value: unknown): Uint8Array {
-  assertPlain(value, 0)
   // A copy: msgpackr packs one frame behind the other into memory of its own. (Its `slice` would be Node's, a view.)
-  return new Uint8Array(packr.pack(value))
+  return new Uint8Array(encodeHere(value))
+}
+
+/** As {@link encodeValue}, but in memory that the next call may write to: for whoever copies it at once. */
+export function encodeHere(value: unknown): Uint8Array {
+  assertPlain(value, 0)
+  return packr.pack(value)
 }
 
 function assertPlain(value: unknown, depth: number): void {

@@ -63,8 +63,13 @@ export class Ledger {
     opened: new Map(),
   }
 
+  /** The row of the last event: the next is often of the same. */
+  #last: { readonly record: LedgerRecord; readonly row: Row } | null = null
+
   record(record: LedgerRecord): void {
-    const row = this.#rowOf(record)
+    const last = this.#last
+    const row = last !== null && isSame(last.record, record) ? last.row : this.#rowOf(record)
+    if (last?.row !== row) this.#last = { record: { ...record, shape: [...record.shape], tags: [...record.tags] }, row }
     row.count++
     row.bytes += record.bytes
     row.last = Date.now()
@@ -106,6 +111,21 @@ export class Ledger {
     return { ...record, shape: [...record.shape], bytes: 0, count: 0, first: now, last: now, order: this.#made++ }
   }
 }
+
+/** Whether two events differ in their time and bytes alone. */
+const isSame = (a: LedgerRecord, b: LedgerRecord): boolean =>
+  a.event === b.event &&
+  a.operation === b.operation &&
+  a.from === b.from &&
+  a.to === b.to &&
+  a.why === b.why &&
+  a.route === b.route &&
+  a.dtype === b.dtype &&
+  areEqual(a.shape, b.shape) &&
+  areEqual(a.tags, b.tags)
+
+const areEqual = (a: readonly unknown[], b: readonly unknown[]): boolean =>
+  a.length === b.length && a.every((item, i) => item === b[i])
 
 function shorten(tags: readonly string[]): readonly string[] {
   if (tags.length <= TAGS && tags.every((tag) => tag.length <= TAG)) return [...tags]

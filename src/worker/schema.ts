@@ -13,6 +13,7 @@ const MAX_RANK = 6
 /** Operands and results of one command: `split` and `unstack` may have many. */
 const MAX_LIST = 65_536
 const MAX_TAGS = 64
+const MAX_TAG = 256
 const MAX_TEXT = 4096
 
 const ID = '[\\w-]{1,64}'
@@ -51,12 +52,28 @@ function isRun(x: unknown): x is Request<'run'> {
   return Array.isArray(out) && out.length <= MAX_LIST && out.every(isObject)
 }
 
+const isLabels = (x: unknown): boolean => {
+  if (!isRecord(x) || Object.keys(x).length !== 2) return false
+  const { tags, description } = x
+  if (!Array.isArray(tags) || tags.length > MAX_TAGS || typeof description !== 'string') return false
+  return description.length <= MAX_TEXT && tags.every((tag) => typeof tag === 'string' && tag.length <= MAX_TAG)
+}
+
+/** A tensor that is sent with nothing out of the ordinary: of these there may be thousands. Others are seen to below. */
+function isPlainPut(x: unknown): x is Request<'put'> {
+  if (!isRecord(x) || Object.keys(x).length !== 6) return false
+  const { out, value, labels, privacy, requiresGrad, edge } = x
+  return (
+    isObject(out) && isTensor(value) && isLabels(labels) && privacy === null && requiresGrad === false && edge === null
+  )
+}
+
 const out = v.custom<string>(isObject)
 const id = v.custom<string>(isReference)
 const ids = v.pipe(v.array(id), v.maxLength(MAX_LIST))
 const outs = v.pipe(v.array(out), v.maxLength(MAX_LIST))
 const name = v.pipe(v.string(), v.minLength(1), v.maxLength(256))
-const tags = v.pipe(v.array(v.pipe(v.string(), v.maxLength(256))), v.maxLength(MAX_TAGS))
+const tags = v.pipe(v.array(v.pipe(v.string(), v.maxLength(MAX_TAG))), v.maxLength(MAX_TAGS))
 const names = v.pipe(v.array(name), v.maxLength(256))
 const labels = v.strictObject({ tags, description: v.pipe(v.string(), v.maxLength(MAX_TEXT)) })
 const rights = { allow: names, allowResults: names, allowShares: v.optional(names), allowTotals: v.optional(names) }
@@ -139,6 +156,17 @@ const deposit = v.variant('kind', [
 
 const keep = v.exactOptional(v.boolean())
 
+const put: v.GenericSchema<unknown, Request<'put'>> = v.strictObject({
+  out,
+  value: tensor,
+  labels,
+  privacy,
+  requiresGrad: v.boolean(),
+  edge: v.nullable(out),
+  keep,
+})
+const asItIs = v.any() as v.GenericSchema<unknown, Request<'put'>>
+
 export const schemas: { readonly [N in MessageName]: v.GenericSchema<unknown, Request<N>> } = {
   hello: v.strictObject({ version: count, name, session: out, secret: v.nullable(secret) }),
   peers: v.strictObject({
@@ -154,7 +182,7 @@ export const schemas: { readonly [N in MessageName]: v.GenericSchema<unknown, Re
   ledger: nothing,
   stats: nothing,
 
-  put: v.strictObject({ out, value: tensor, labels, privacy, requiresGrad: v.boolean(), edge: v.nullable(out), keep }),
+  put: v.lazy((input) => (isPlainPut(input) ? asItIs : put)),
   run: v.custom<Request<'run'>>(isRun),
   get: v.strictObject({ id, keep: v.boolean() }),
   free: v.strictObject({ ids }),

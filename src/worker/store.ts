@@ -256,14 +256,18 @@ export class Store {
   }
 
   /** What an identity keeps here: edges and failures count as objects, and take no bytes. */
-  usedBy(owner: string): Usage {
+  usedBy(owner: string): Readonly<Usage> {
     return this.#usage.get(owner) ?? { objects: 0, bytes: 0 }
   }
 
   #count(id: ObjectId, stored: Stored): void {
     const size = bytesOf(stored)
-    const usage = this.#usage.get(stored.owner) ?? { objects: 0, bytes: 0 }
-    this.#usage.set(stored.owner, { objects: usage.objects + 1, bytes: usage.bytes + size })
+    const usage = this.#usage.get(stored.owner)
+    if (usage === undefined) this.#usage.set(stored.owner, { objects: 1, bytes: size })
+    else {
+      usage.objects++
+      usage.bytes += size
+    }
     this.#bytes += size
     if (size > 0) this.#sizes.set(id, size)
   }
@@ -272,9 +276,11 @@ export class Store {
     const size = this.#sizes.get(id) ?? 0
     this.#sizes.delete(id)
     this.#bytes -= size
-    const { objects, bytes } = this.usedBy(owner)
-    if (objects <= 1) this.#usage.delete(owner)
-    else this.#usage.set(owner, { objects: objects - 1, bytes: bytes - size })
+    const usage = this.#usage.get(owner)
+    if (usage === undefined) return
+    usage.objects--
+    usage.bytes -= size
+    if (usage.objects === 0) this.#usage.delete(owner)
   }
 
   /** Bytes of all objects when they were made: the state of optimizers and gradients come on top. */
@@ -309,8 +315,8 @@ export class Store {
 }
 
 interface Usage {
-  readonly objects: number
-  readonly bytes: number
+  objects: number
+  bytes: number
 }
 
 /** Bytes of an object's values. */

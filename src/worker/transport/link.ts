@@ -9,13 +9,12 @@
  */
 import { sottoError } from '../../errors.ts'
 import type { Progress } from '../../tensor/location.ts'
-import { encode } from '../codec.ts'
+import { encodeHere } from '../codec.ts'
 import type { Frame } from '../protocol.ts'
 import type { Channel } from './channel.ts'
 import {
   byeOf,
   isCounted,
-  joined,
   MessageKind,
   messageOf,
   type Part,
@@ -38,6 +37,17 @@ const WINDOW = 16 * 2 ** 20
 const RECEIVED_EVERY = 64
 const RECEIVED_BYTES = 256 * 2 ** 10
 const RECEIVED_AFTER = 50
+
+const EMPTY = new Uint8Array(0)
+const LEAST = 1024
+
+/** The same bytes, in memory for so many at least. */
+function withRoom(bytes: Uint8Array, length: number): Uint8Array {
+  if (bytes.length >= length) return bytes
+  const larger = new Uint8Array(Math.max(LEAST, 2 ** Math.ceil(Math.log2(length))))
+  larger.set(bytes)
+  return larger
+}
 
 export interface LinkOptions {
   /** Bytes of a message that the other end takes. */
@@ -113,7 +123,8 @@ export class Link implements Transport {
   #channel: Channel | null = null
   #closed: { readonly reason: Error | undefined } | null = null
 
-  #batch: Uint8Array[] = []
+  /** A message that is being made of frames, and its length; it begins with its kind. */
+  #batch: Uint8Array = EMPTY
   #batchBytes = 0
   #isScheduled = false
   /** Counted messages that the other end has not said it got, oldest first; the first is number `#dropped`. */
@@ -261,10 +272,12 @@ export class Link implements Transport {
     const large = partsOf(frame)
     this.traffic.framesOut++
     if (large !== null) return this.#sendLarge(large, onProgress)
-    const bytes = encode(frame)
+    const bytes = encodeHere(frame)
     this.#checkLimit(bytes.length + 1)
     if (this.#batchBytes + bytes.length > BATCH) this.#flush()
-    this.#batch.push(bytes)
+    if (this.#batchBytes === 0) this.#batchBytes = 1
+    this.#batch = withRoom(this.#batch, this.#batchBytes + bytes.length)
+    this.#batch.set(bytes, this.#batchBytes)
     this.#batchBytes += bytes.length
     if (this.#batchBytes >= BATCH) this.#flush()
     else if (!this.#isScheduled) {
@@ -299,10 +312,12 @@ export class Link implements Transport {
   }
 
   #flush(): void {
-    if (this.#batch.length === 0) return
-    const message = joined(MessageKind.frames, this.#batch)
-    this.#batch = []
+    if (this.#batchBytes === 0) return
+    const message = this.#batch.slice(0, this.#batchBytes)
+    message[0] = MessageKind.frames
     this.#batchBytes = 0
+    // A large frame came by itself: what follows need not keep its memory.
+    if (this.#batch.length > 2 * BATCH) this.#batch = EMPTY
     this.#retain(message, null)
   }
 
@@ -508,7 +523,7 @@ export class Link implements Transport {
     const lost = reason ?? sottoError('ERR_SESSION_CLOSED', 'the session ended before all of a frame had come')
     for (const { arriving } of this.#incoming.values()) arriving.settle.reject(lost)
     this.#incoming.clear()
-    this.#batch = []
+    this.#batch = EMPTY
     this.#batchBytes = 0
     this.#retained = []
     this.#retainedBytes = 0
