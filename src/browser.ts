@@ -19,6 +19,7 @@ export {
   StateError,
   ValueError,
 } from './errors.ts'
+export { epsilonOf, type NoisySteps, noiseFor, PrivacyAccountant, type PrivacySpent } from './privacy/accountant.ts'
 export { EncodedTensor } from './smpc/encoded-tensor.ts'
 export type { Encoding, PrecisionOptions } from './smpc/encoding.ts'
 export { FixedPrecisionPointer } from './smpc/fixed-pointer.ts'
