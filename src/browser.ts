@@ -41,6 +41,7 @@ export {
 export { SharedModel, type ShareModelOptions } from './smpc/shared-model.ts'
 export { SharedTensor } from './smpc/shared-tensor.ts'
 export { meanOf, sumOf } from './smpc/totals.ts'
+export { type CutNoise, type CutNoiseReleases, cutNoise, cutNoiseEpsilon } from './split/cut-noise.ts'
 export { type Backend, backends, type ReadyOptions, ready, tf } from './tensor/backend.ts'
 export { noGrad, scope } from './tensor/context.ts'
 export { send } from './tensor/hook.ts'

@@ -26,6 +26,7 @@ import {
   shapeArg,
 } from './attrs.ts'
 import { tf } from './engine.ts'
+import { withGaussianNoise } from './gaussian-noise.ts'
 import {
   broadcastShapes,
   concatShape,
@@ -1051,6 +1052,36 @@ export const ops = {
     },
     spec: ([x]): Spec => ({ shape: x!.shape, dtype: 'float32' }),
     run: ([x], { rate, seed }) => tf.dropout(float(x!), rate, undefined, seed),
+  }),
+  /**
+   * x + N(0, deviation²), each element by itself, drawn from the system's CSPRNG where x is; its gradient is that of x.
+   * `gaussian-noise.ts` says what floats may give away. With `seedForTests` the noise can be foreseen, and hides nothing.
+   */
+  addGaussianNoise: op({
+    inputs: ['x'],
+    linearity: 'nonlinear',
+    attrs: (deviation: number, seedForTests?: number) => {
+      if (!(numberArg('addGaussianNoise', 'deviation', deviation) >= 0)) {
+        throw sottoError('ERR_ARGUMENT_VALUE', `addGaussianNoise: deviation must be from 0, got ${deviation}`, {
+          op: 'addGaussianNoise',
+        })
+      }
+      return {
+        deviation,
+        seedForTests: seedForTests == null ? undefined : integerArg('addGaussianNoise', 'seedForTests', seedForTests),
+      }
+    },
+    spec: ([x]): Spec => ({ shape: x!.shape, dtype: 'float32' }),
+    run: ([x], { deviation, seedForTests }) =>
+      tf.customGrad((given: tf.Tensor | tf.GradSaveFunc) => {
+        const t = given as tf.Tensor
+        // What the cpu backend has cast to float32 may still lie in an array of integers.
+        const noisy = withGaussianNoise(t.dataSync(), deviation, seedForTests)
+        return {
+          value: tf.tensor(noisy, t.shape, 'float32'),
+          gradFunc: (dy: tf.Tensor) => dy,
+        }
+      })(float(x!)),
   }),
 
   // Losses; 'mean' over the batch unless another reduction is named.

@@ -6,6 +6,7 @@
  */
 import fc from 'fast-check'
 import { type DType, type OpName, tf } from 'sotto'
+import { noisyByDefinition } from '../reference/gaussian-noise.ts'
 
 /** A tensor by its values. */
 export interface TensorSample {
@@ -698,6 +699,12 @@ export const samples = {
   dropout: sample<[rate: number, seed: number]>({
     calls: fc.tuple(anyTensor(), fc.constantFrom(0, 0.25, 0.5), fc.integer({ min: 0, max: 1000 })).map(([x, rate, seed]) => call([x], [rate, seed] as const)),
     tfjs: ([x], rate, seed) => tf.dropout(asFloat(x!), rate, undefined, seed),
+    smooth: fc.tuple(floats(smallShape()), fc.integer({ min: 0, max: 1000 })).map(([x, seed]) => call([x], [0.5, seed] as const)),
+  }),
+  addGaussianNoise: sample<[deviation: number, seedForTests: number]>({
+    calls: fc.tuple(anyTensor(), fc.constantFrom(0, 0.25, 3), fc.integer({ min: 0, max: 1000 })).map(([x, deviation, seed]) => call([x], [deviation, seed] as const)),
+    tfjs: ([x], deviation, seed) => tf.tensor(noisyByDefinition(Float32Array.from(x!.dataSync()), deviation, seed), x!.shape),
+    // Rounded to a grid of 2^-20 of the deviation: 2^-13 of it in a difference over 2^-7, an eighth of the tolerance.
     smooth: fc.tuple(floats(smallShape()), fc.integer({ min: 0, max: 1000 })).map(([x, seed]) => call([x], [0.5, seed] as const)),
   }),
 

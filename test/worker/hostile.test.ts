@@ -805,8 +805,8 @@ const malformed: ((seq: number) => unknown)[] = [
   () => new Error('not a frame'),
 ]
 
-// Dropout draws at random when it is given no seed: the worlds would differ by themselves.
-const opNames = (Object.keys(ops) as OpName[]).filter((name) => name !== 'dropout')
+// What draws at random when it is given no seed: the worlds would differ by themselves.
+const opNames = (Object.keys(ops) as OpName[]).filter((name) => name !== 'dropout' && name !== 'addGaussianNoise')
 const theModel: { wire?: ModelWire } = {}
 
 /** A well-formed request about the stranger's own objects and the victim's. */
