@@ -42,7 +42,21 @@ export { SharedModel, type ShareModelOptions } from './smpc/shared-model.ts'
 export { SharedTensor } from './smpc/shared-tensor.ts'
 export { meanOf, sumOf } from './smpc/totals.ts'
 export { type CutNoise, type CutNoiseReleases, cutNoise, cutNoiseEpsilon } from './split/cut-noise.ts'
+export type { BatchInfo, EpochInfo, FitOptions, FitProgress, FitResult } from './split/fit.ts'
+export type { Join } from './split/join.ts'
+export type { Loss, LossFunction, LossName } from './split/losses.ts'
 export { distanceCorrelation } from './split/no-peek.ts'
+export {
+  type AlignedRows,
+  alignRows,
+  type MissingRows,
+  type OwnedRows,
+  type SplitData,
+  type SplitInput,
+} from './split/rows.ts'
+export type { OptimizerSettings, SegmentOptions } from './split/segment.ts'
+export { splitAt } from './split/split-at.ts'
+export { type EvaluateOptions, type Evaluation, SplitNN, type SplitNNOptions } from './split/split-nn.ts'
 export { type Backend, backends, type ReadyOptions, ready, tf } from './tensor/backend.ts'
 export { noGrad, scope } from './tensor/context.ts'
 export { send } from './tensor/hook.ts'

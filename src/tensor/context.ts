@@ -78,6 +78,11 @@ export function noGrad<T>(action: () => T): T {
   return within({ made: current().made, grad: false }, action)
 }
 
+/** Runs an action; what is made inside belongs to no scope, and is for the action's owner to free. */
+export function unscoped<T>(action: () => T): T {
+  return within({ made: null, grad: current().grad }, action)
+}
+
 /**
  * Runs an action, then frees every pointer and remote model that was made inside and is not part of what it returns
  * (itself, or inside arrays, plain objects, maps and sets). May be async. Scopes nest: what a scope returns belongs to

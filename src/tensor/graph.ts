@@ -33,6 +33,13 @@ export class Edge {
     forgotten.register(this, [{ at: to, id: this.far }, ...(near ? [near] : [])], this)
   }
 
+  /** Frees what both ends keep: no pass will come over it. */
+  free(): void {
+    this.to.tell('free', { ids: [this.far] })
+    if ('at' in this.source) this.source.at.tell('free', { ids: [this.near] })
+    this.freed()
+  }
+
   /** Both ends were freed by a pass. */
   freed(): void {
     forgotten.unregister(this)
@@ -91,47 +98,53 @@ function reach(root: GraphNode): { nodes: Set<GraphNode>; edges: Edge[] } {
   return { nodes, edges: [...edges].sort((a, b) => b.order - a.order) }
 }
 
+/** A part of a backward pass, to be issued to one worker. */
+export interface BackwardPart {
+  /** Whose gradient it takes from the worker across an edge (`backward`), or sends there (`relay`); null at the root. */
+  readonly edge: Edge | null
+  readonly verb: 'backward' | 'relay' | 'relayHome'
+  issue(): void
+}
+
+export interface BackwardRoot {
+  readonly node: GraphNode
+  readonly at: Location
+  readonly id: ObjectId
+  readonly seed: OperandWire
+}
+
 /**
- * Issues the commands of one backward pass: one to the root's worker, and two for every edge that it crosses (one to
- * each end). Nothing is waited for.
+ * The commands of one backward pass, in an order in which they may be issued: one to the root's worker, and two for
+ * every edge that it crosses (one to each end). Whoever issues them later may put others between them, as long as those
+ * to one worker keep their order. The graph counts as freed at once.
  */
-export function runBackward(
-  root: { node: GraphNode; at: Location; id: ObjectId; seed: OperandWire },
-  retain: boolean,
-): void {
+export function planBackward(root: BackwardRoot, retain: boolean): BackwardPart[] {
   const { nodes, edges } = reach(root.node)
   const pass = edges.length === 0 ? null : newId()
   type Command =
-    | { at: Location; verb: 'backward'; body: Verbs['backward']['request'] }
-    | { at: Location; verb: 'relay'; body: Verbs['relay']['request'] }
-    | { at: Location; verb: 'relayHome'; body: Verbs['relayHome']['request']; edge: Edge }
+    | { at: Location; edge: Edge | null; verb: 'backward'; body: Verbs['backward']['request'] }
+    | { at: Location; edge: Edge; verb: 'relay'; body: Verbs['relay']['request'] }
+    | { at: Location; edge: Edge; verb: 'relayHome'; body: Verbs['relayHome']['request'] }
   const part = { pass, end: false, retain }
   const commands: Command[] = [
-    { at: root.at, verb: 'backward', body: { ...part, root: { id: root.id, seed: root.seed } } },
+    { at: root.at, edge: null, verb: 'backward', body: { ...part, root: { id: root.id, seed: root.seed } } },
   ]
   for (const edge of edges) {
     const { source, to } = edge
     if ('home' in source) {
-      commands.push({ at: to, verb: 'relayHome', body: { ...part, edge: edge.far }, edge })
+      commands.push({ at: to, edge, verb: 'relayHome', body: { ...part, edge: edge.far } })
       continue
     }
     const key = newId()
-    commands.push({ at: to, verb: 'relay', body: { ...part, edge: edge.far, to: to.reach(source.at), key } })
+    commands.push({ at: to, edge, verb: 'relay', body: { ...part, edge: edge.far, to: to.reach(source.at), key } })
     commands.push({
       at: source.at,
+      edge,
       verb: 'backward',
       body: { ...part, root: { edge: edge.near, from: source.at.reach(to), key } },
     })
   }
   const last = new Map(commands.map((command) => [command.at, command]))
-  for (const command of commands) {
-    const body = { ...command.body, end: last.get(command.at) === command }
-    if (command.verb === 'backward') command.at.tell('backward', body as Verbs['backward']['request'])
-    else if (command.verb === 'relay') command.at.tell('relay', body as Verbs['relay']['request'])
-    else if ('home' in command.edge.source) {
-      command.edge.source.home(command.at.ask('relayHome', body as Verbs['relayHome']['request']), retain)
-    }
-  }
   if (!retain) for (const edge of edges) edge.freed()
   for (const node of nodes) {
     if (node.isLeaf) node.hasGrad = true
@@ -140,4 +153,21 @@ export function runBackward(
       node.parents = []
     }
   }
+  return commands.map((command) => ({
+    edge: command.edge,
+    verb: command.verb,
+    issue() {
+      const end = last.get(command.at) === command
+      switch (command.verb) {
+        case 'backward':
+          return command.at.tell('backward', { ...command.body, end })
+        case 'relay':
+          return command.at.tell('relay', { ...command.body, end })
+        case 'relayHome':
+          if ('home' in command.edge.source) {
+            command.edge.source.home(command.at.ask('relayHome', { ...command.body, end }), retain)
+          }
+      }
+    },
+  }))
 }

@@ -4,7 +4,7 @@ import { sottoError } from '../errors.ts'
 import { checkOptions } from '../options.ts'
 import { gradEnabled, track } from './context.ts'
 import { tf } from './engine.ts'
-import { derived, Edge, type EdgeSource, type GraphNode, leaf, runBackward } from './graph.ts'
+import { type BackwardPart, derived, Edge, type EdgeSource, type GraphNode, leaf, planBackward } from './graph.ts'
 import { homeOf } from './local-grad.ts'
 import {
   checkWait,
@@ -398,6 +398,11 @@ export class PointerTensor {
    * @throws StateError `ERR_NO_GRAD` when nothing was recorded; `ERR_GRAPH_FREED` the second time without `retainGraph`
    */
   backward(gradient?: Operand, options: BackwardOptions = {}): void {
+    for (const { issue } of this.planBackward(gradient, options)) issue()
+  }
+
+  /** @internal The commands of {@link backward}, for whoever puts others between them. */
+  planBackward(gradient?: Operand, options: BackwardOptions = {}): BackwardPart[] {
     const id = this.use('backward')
     checkOptions('backward', options, ['retainGraph'])
     const { retainGraph = false } = options
@@ -426,7 +431,7 @@ export class PointerTensor {
       }
       seed = wire
     }
-    runBackward({ node: this.#node, at: this.location, id, seed }, retainGraph)
+    return planBackward({ node: this.#node, at: this.location, id, seed }, retainGraph)
   }
 
   /** The gradient that waits at this leaf, as a pointer that does not own; null before the first backward. */

@@ -1,0 +1,198 @@
+import { batches, hook, type PointerTensor, tf, VirtualWorker } from 'sotto'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { readyForTest } from '../backend.ts'
+import { codeOf } from '../conformance/workers.ts'
+import { digits, forms, orderOf, RATE, split, whole } from './forms.ts'
+
+const ROWS = 320
+const layers = [16, 'relu'] as const
+/** Where a unit of a ReLU changes its mind on the last bit, two right sums go different ways: these do not. */
+const smooth = [16, 'tanh'] as const
+let data: { images: tf.Tensor2D; labels: tf.Tensor1D }
+beforeAll(async () => {
+  await readyForTest()
+  hook()
+  data = await digits(ROWS)
+})
+afterAll(() => {
+  data.images.dispose()
+  data.labels.dispose()
+})
+
+const open: VirtualWorker[] = []
+const worker = (id: string): VirtualWorker => {
+  open.push(new VirtualWorker(id))
+  return open.at(-1)!
+}
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((each) => each.close()))
+})
+const numberIn = async (pointer: PointerTensor): Promise<number> => (await pointer.fetch()).dataSync()[0]!
+
+describe('training over epochs', () => {
+  it.each(Object.keys(forms))('meets the same losses as the same net in one process: %s', async (name) => {
+    const { net, x, y } = split(forms[name]!, worker, layers, data)
+    const losses: number[] = []
+    const result = await net.fit(
+      { x, y },
+      { epochs: 2, seed: 3, onBatch: async ({ loss }) => void losses.push(await numberIn(loss)) },
+    )
+    const order = [1, 2].flatMap((epoch) => [...batches(ROWS, { batchSize: 64, seed: 3000 + epoch })])
+    expect(losses).toEqual(whole(forms[name]!, layers, data, order))
+    for (const [i, { epoch, loss }] of result.epochs.entries()) {
+      expect(epoch).toBe(i + 1)
+      const mean = losses.slice(5 * i, 5 * i + 5).reduce((sum, each) => sum + each / 5, 0)
+      // Five losses and their sum are rounded to 24 bits.
+      expect(Math.abs(loss! - mean)).toBeLessThan(5 * 2 ** -22)
+    }
+  })
+
+  it('adds the gradients of micro-batches up to that of their batch, in a chain, a U and side by side', async () => {
+    for (const name of ['vanilla', 'U-shaped', 'vertical, the sum of three']) {
+      const form = forms[name]!
+      const { net, x, y } = split(form, worker, smooth, data, { microBatches: 5 })
+      const expected = whole(form, smooth, data, orderOf(ROWS, 5))
+      for (const [i, rows] of orderOf(ROWS, 5).entries()) {
+        const loss = await numberIn(
+          net.trainBatch(
+            x.map((part) => part.gather(rows)),
+            y.gather(rows),
+          ),
+        )
+        expect(Math.abs(loss - expected[i]!) / expected[i]!, `${name}, step ${i}`).toBeLessThan(1e-5)
+      }
+    }
+  })
+
+  it('trains with several batches in flight on gradients of the weights that each batch met', async () => {
+    // PipeDream, played by hand: the first owner's step comes so many batches later, with the gradient of its old weights.
+    const IN_FLIGHT = 3
+    const { net, x, y } = split(forms['vanilla']!, worker, layers, data)
+    const losses: number[] = []
+    const onBatch = async ({ loss }: { loss: PointerTensor }) => void losses.push(await numberIn(loss))
+    await net.fit({ x, y }, { epochs: 2, inFlight: IN_FLIGHT, onBatch })
+    const [bottom, top] = forms['vanilla']!.parts(...layers)
+    const sgd = tf.train.sgd(RATE)
+    const late: tf.NamedTensorMap[] = []
+    const expected: number[] = []
+    for (const epoch of [1, 2]) {
+      for (const rows of batches(ROWS, { batchSize: 64, seed: epoch })) {
+        const { value, grads } = tf.variableGrads(() => {
+          const chosen = tf.tensor1d(rows, 'int32')
+          const logits = top!.apply(bottom!.apply(data.images.gather(chosen))) as tf.Tensor
+          const oneHot = tf.oneHot(data.labels.gather(chosen), 10)
+          return tf.mul(oneHot, tf.logSoftmax(logits)).sum(1).neg().mean().asScalar()
+        })
+        expected.push(value.dataSync()[0]!)
+        const own = new Set(top!.weights.map((weight) => (weight as unknown as { val: tf.Variable }).val.name))
+        const isTop = ([name]: [string, tf.Tensor]) => own.has(name)
+        sgd.applyGradients(Object.fromEntries(Object.entries(grads).filter(isTop)))
+        late.push(Object.fromEntries(Object.entries(grads).filter((entry) => !isTop(entry))))
+        if (late.length === IN_FLIGHT) sgd.applyGradients(late.shift()!)
+      }
+      // Nothing is under way between epochs.
+      for (const gradients of late.splice(0)) sgd.applyGradients(gradients)
+    }
+    expect(losses).toEqual(expected)
+    expect(losses).not.toEqual(whole(forms['vanilla']!, layers, data, orderOf(ROWS, 10)))
+  })
+
+  it('waits for nothing at a far end when batches are in flight, and for a round trip when they are not', async () => {
+    // Frames to and from alice, in the order in which the caller sends them: what is issued before an answer comes.
+    const issued = async (inFlight: number): Promise<string> => {
+      const { net, x, y, workers } = split(forms['vanilla']!, worker, layers, data)
+      const order: string[] = []
+      const tell = workers[0]!.tell.bind(workers[0])
+      workers[0]!.tell = (verb, body) => {
+        if (verb === 'apply' || verb === 'backward') order.push(verb === 'apply' ? 'F' : 'B')
+        tell(verb, body)
+      }
+      await net.fit({ x, y }, { inFlight })
+      return order.join('')
+    }
+    expect(await issued(1)).toBe('FBFBFBFBFB')
+    expect(await issued(3)).toBe('FFFBFBFBBB')
+  })
+
+  it('gives the same losses whatever is in flight, when it begins and ends', async () => {
+    const { net, x, y } = split(forms['vanilla']!, worker, layers, data)
+    // One batch an epoch: nothing is ever between.
+    const one = await net.fit({ x, y }, { epochs: 3, batchSize: ROWS, inFlight: 8 })
+    const again = split(forms['vanilla']!, worker, layers, data)
+    const other = await again.net.fit({ x: again.x, y: again.y }, { epochs: 3, batchSize: ROWS })
+    expect(one.epochs.map(({ loss }) => loss)).toEqual(other.epochs.map(({ loss }) => loss))
+  })
+
+  it('ends between two batches when its signal says so, with what was begun carried out', async () => {
+    const { net, x, y, workers } = split(forms['vanilla']!, worker, layers, data)
+    const controller = new AbortController()
+    let seen = 0
+    const training = net.fit(
+      { x, y },
+      {
+        epochs: 2,
+        inFlight: 3,
+        signal: controller.signal,
+        onBatch: ({ batch }) => {
+          seen++
+          if (batch === 4) controller.abort()
+        },
+      },
+    )
+    await expect(training).rejects.toMatchObject({ code: 'ERR_ABORTED', details: { epoch: 1, batch: 4 } })
+    expect(seen).toBe(4)
+    const objects = await Promise.all(workers.map((each) => each.objectCount()))
+    // Data, model and optimizer at each.
+    expect(objects).toEqual([3, 3])
+    await net.fit({ x, y })
+  })
+
+  it('leaves nothing behind, however it ends', async () => {
+    for (const [name, form] of Object.entries(forms)) {
+      const { net, x, y, workers } = split(form, worker, layers, data, { microBatches: 2 })
+      await net.fit({ x, y }, { inFlight: 2 })
+      const objects = () => Promise.all(workers.map((each) => each.objectCount()))
+      const before = await objects()
+      const tensors = tf.memory().numTensors
+      await net.fit({ x, y }, { epochs: 2, inFlight: 2 })
+      await expect(
+        net.fit(
+          { x, y },
+          {
+            inFlight: 2,
+            onBatch: ({ batch }) => {
+              if (batch === 3) throw new Error('enough')
+            },
+          },
+        ),
+      ).rejects.toThrow('enough')
+      await net.fit({ x, y })
+      expect(await objects(), name).toEqual(before)
+      expect(tf.memory().numTensors, name).toBe(tensors)
+    }
+  })
+
+  it('says which owner has gone', async () => {
+    const { net, x, y, workers } = split(forms['three hops']!, worker, layers, data)
+    const [, bob] = workers
+    const training = net.fit({ x, y }, { epochs: 5, onBatch: ({ batch }) => (batch === 3 ? bob!.close() : undefined) })
+    await expect(training).rejects.toThrow(/\bbob\b/)
+    await expect(training).rejects.toMatchObject({ code: 'ERR_SESSION_CLOSED' })
+  })
+
+  it('refuses settings that it does not know, and counts that are none', async () => {
+    const { net, x, y } = split(forms['vanilla']!, worker, layers, data)
+    for (const options of [
+      { epoch: 1 },
+      { epochs: 0.5 },
+      { batchSize: 0 },
+      { seed: -1 },
+      { seed: 2 ** 41 },
+      { inFlight: 0 },
+    ]) {
+      expect(await codeOf(() => net.fit({ x, y }, options as never))).toBe('ERR_ARGUMENT_VALUE')
+    }
+    expect(await codeOf(() => net.fit({ x, y: y.slice([0], [10]) }))).toBe('ERR_SHAPE')
+    expect(await codeOf(() => net.fit({ x: y, y }))).toBe('ERR_NOT_COLLOCATED')
+  })
+})
