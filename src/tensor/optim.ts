@@ -97,7 +97,11 @@ export class Optimizer {
 
   /** Frees its state on the workers. */
   dispose(): void {
-    for (const { id, location } of this.#groups) location?.tell('free', { ids: [id] })
+    for (const group of this.#groups) {
+      group.location?.tell('free', { ids: [group.id] })
+      // Where its model goes, it goes no more.
+      owners.get(group.parameters[0]!)?.groups.delete(group)
+    }
   }
   [Symbol.dispose](): void {
     this.dispose()

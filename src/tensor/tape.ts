@@ -39,6 +39,18 @@ export class Tracked {
     return this.segment === undefined
   }
 
+  /** Puts another value of the same shape in its place, and takes that over. A weight of a model stays the same variable. */
+  replace(value: tf.Tensor): void {
+    const old = this.tensor
+    if (old instanceof tf.Variable) {
+      old.assign(value)
+      value.dispose()
+      return
+    }
+    this.tensor = tf.keep(value)
+    old.dispose()
+  }
+
   /** Adds a gradient to the one that is there; takes ownership of it. */
   accumulate(gradient: tf.Tensor): void {
     const before = this.grad

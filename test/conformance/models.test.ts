@@ -238,6 +238,43 @@ onEveryWorker((worker) => {
     expect([...(await a.fetch()).dataSync(), ...(await b.fetch()).dataSync()]).toEqual([0, 1])
   })
 
+  it('takes momentum up from rest when settings bring it, and none along when they take it away', async () => {
+    const [bob, alice] = [worker('bob'), worker('alice')]
+    const layer = tf.layers.dense({ units: 1, inputShape: [1], useBias: false, kernelInitializer: 'zeros' })
+    let net = tf.sequential({ layers: [layer] }).send(bob)
+    let one = tf.ones([1, 1]).send(bob)
+    const opt = optim.sgd(net.parameters(), { learningRate: 1 })
+    const values: number[] = []
+    const train = async (momentum: number) => {
+      opt.configure({ momentum })
+      for (let i = 0; i < 2; i++) {
+        scope(() => net.apply(one).sum().backward())
+        opt.step()
+        opt.zeroGrad()
+      }
+      values.push((await net.parameters()[0]!.fetch()).dataSync()[0]!)
+    }
+    // The gradient is 1: two steps take 1 + 1 without momentum, and 1 + 1.5 with 0.5 of it from rest.
+    for (const momentum of [0, 0.5, 0]) await train(momentum)
+    opt.configure({ momentum: 0.5 })
+    // What it keeps fits its settings at any moment: it can go along.
+    net = net.move(alice)
+    one = one.move(alice)
+    await train(0.5)
+    expect(values).toEqual([-2, -4.5, -6.5, -9])
+  })
+
+  it('gives a model without the optimizer that was disposed of', async () => {
+    const bob = worker('bob')
+    const net = dense().send(bob)
+    const { x, y } = send(bob)
+    const opt = optim.adam(net.parameters())
+    step(net, opt, x, y).dispose()
+    opt.dispose()
+    expect(weightsOf(await net.get())).toHaveLength(4)
+    expect((await bob.objects()).map(({ kind }) => kind)).toEqual(['tensor', 'tensor'])
+  })
+
   it('frees the model and all it held', async () => {
     const bob = worker('bob')
     const { x, y } = send(bob)

@@ -13,6 +13,9 @@ import type { StoredOptimizer, TensorCell } from '../store.ts'
 import { checkRoom, ownCell } from './compute.ts'
 import { asOne, refuseChange } from './disclosure.ts'
 
+/** Tensors that a rule keeps for one parameter, by name. */
+type Slots = Record<string, tf.Tensor>
+
 export const optimizerHandlers: HandlersOf<'putOptimizer' | 'configure' | 'step'> = {
   putOptimizer(session, { out, kind, config, parameters }) {
     const cells = parameters.map((id) => ownCell(session, `optim.${kind}`, id))
@@ -37,6 +40,7 @@ export const optimizerHandlers: HandlersOf<'putOptimizer' | 'configure' | 'step'
   configure(session, { id, config }) {
     const optimizer = ownOptimizer(session, 'configure', id)
     optimizer.config = completeConfig(optimizer.type, { ...optimizer.config, ...config })
+    refit(optimizer)
   },
 
   step(session, { id }) {
@@ -58,6 +62,24 @@ export function ownOptimizer(session: HostSession, operation: string, id: Object
   return optimizer
 }
 
+/** The tensors that a rule keeps for a parameter: those that are there, and first values in the place of others. */
+function slotsFor({ type, config }: StoredOptimizer, { tracked }: TensorCell, kept: Slots = {}): Slots {
+  const firsts = Object.entries(optimizerRules[type].slots(config))
+  return Object.fromEntries(
+    firsts.map(([name, first]) => [name, kept[name] ?? tf.fill(tracked.tensor.shape, first, 'float32')]),
+  )
+}
+
+/** Momentum that comes with new settings begins at rest, as it does at first; what the rule no longer keeps is freed. */
+function refit(optimizer: StoredOptimizer): void {
+  for (const [cell, kept] of optimizer.slots) {
+    const slots = slotsFor(optimizer, cell, kept)
+    for (const [name, tensor] of Object.entries(slots)) if (kept[name] === undefined) tf.keep(tensor)
+    for (const [name, tensor] of Object.entries(kept)) if (slots[name] === undefined) tensor.dispose()
+    optimizer.slots.set(cell, slots)
+  }
+}
+
 /** One step of one parameter. */
 function update(optimizer: StoredOptimizer, cell: TensorCell): void {
   const { tracked } = cell
@@ -65,28 +87,14 @@ function update(optimizer: StoredOptimizer, cell: TensorCell): void {
   const rule = optimizerRules[type]
   const before = optimizer.slots.get(cell)
   const made = tf.tidy(() => {
-    const slots =
-      before ??
-      Object.fromEntries(
-        Object.entries(rule.slots(config)).map(([name, first]) => [
-          name,
-          tf.fill(tracked.tensor.shape, first, 'float32'),
-        ]),
-      )
+    const slots = before ?? slotsFor(optimizer, cell)
     const next = rule.update({ value: tracked.tensor, gradient: tracked.grad!, step }, slots, config)
     return { value: next.value, slots: { ...next.slots } }
   })
   for (const slot of Object.values(made.slots)) tf.keep(slot)
   for (const slot of Object.values(before ?? {})) slot.dispose()
   optimizer.slots.set(cell, made.slots)
-  if (tracked.tensor instanceof tf.Variable) {
-    tracked.tensor.assign(made.value)
-    made.value.dispose()
-  } else {
-    const old = tracked.tensor
-    tracked.tensor = tf.keep(made.value)
-    old.dispose()
-  }
+  tracked.replace(made.value)
   cell.access = combine(cell.access, cell.gradAccess)
 }
 
