@@ -22,6 +22,7 @@ const connections = [
   'access',
   'admission',
   'capabilities',
+  'checkpoint-folder',
   'codec',
   'failure',
   'foreign-client',

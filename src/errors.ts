@@ -45,6 +45,12 @@ export const codes = {
     kind: 'session',
     meaning: 'a party of a secret computation has left or failed; its secrets are gone',
   },
+  ERR_UNKNOWN_CHECKPOINT: { kind: 'state', meaning: 'the identity has saved no checkpoint of that name on the worker' },
+  ERR_CHECKPOINT: { kind: 'state', meaning: 'what is kept as a checkpoint was cut or changed, or is none' },
+  ERR_CHECKPOINT_MISMATCH: {
+    kind: 'state',
+    meaning: 'the checkpoint is of another model, or of other optimizers, than it was to be restored into',
+  },
   ERR_BACKEND: { kind: 'state', meaning: 'the tensor backend asked for cannot be had here' },
 
   ERR_SESSION_CLOSED: { kind: 'session', meaning: 'the session with the worker is closed' },

@@ -42,6 +42,8 @@ export const text = (expected: string, placeholder = 'text', most = 4096): Kind<
 export const name: Kind<string> = text('a name of 1 to 256 characters', 'name', 256)
 export const file: Kind<string> = { ...text('the path of a file', 'file'), from: resolve }
 
+export const folder: Kind<string> = { ...text('the path of a folder', 'folder'), from: resolve }
+
 export const url: Kind<string> = {
   ...alone,
   schema: v.pipe(

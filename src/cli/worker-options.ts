@@ -33,6 +33,10 @@ const limits = keysOf<keyof ServerLimits>({
   inFlight: true,
   peerTimeout: true,
   deposits: true,
+  checkpoints: true,
+  checkpointBytes: true,
+  identityCheckpoints: true,
+  identityCheckpointBytes: true,
   frame: true,
   connections: true,
 })
@@ -42,12 +46,17 @@ export const serverLimits = ['frame', 'connections'] as const satisfies readonly
 const levels = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const
 const backends = keysOf<Backend>({ tensorflow: true, wasm: true, cpu: true })
 
-const { file, files, lists, name, names, oneOf, text, whole, yes } = kinds
+const { file, files, folder, lists, name, names, oneOf, text, whole, yes } = kinds
 const allowed = lists('me,…', 'identities')
 
 export const workerOptions = {
   id: row('The worker', name, 'Name of the worker.'),
   identity: row('The worker', file, 'File with its long-term key, made by "sotto keygen"; without it, a new key.'),
+  checkpoints: row(
+    'The worker',
+    folder,
+    'Folder for the models that callers save; without it, they end with the worker.',
+  ),
 
   data: row('Data', files, 'A .npy, .csv or IDX file of the owner, which callers find under the tag #name.'),
   tags: row('Data', lists('#a,#b', 'tags'), 'More tags for a data set.'),

@@ -77,7 +77,7 @@ const ACCESS = 'give --tokens or --client-certificates, or say --insecure'
 
 const listen: Start = async ({ settings, identity, data, log }) => {
   const { id, host, port, tlsCert, tokens: path, clientCertificates: certificates, peerCa, ...rest } = settings
-  const { insecure, grace, heartbeat, owner, peers, limit } = rest
+  const { insecure, grace, heartbeat, owner, peers, limit: limits, checkpoints } = rest
   const tokens = path === undefined ? undefined : await WatchedTokens.open(path, log)
   const auth =
     tokens === undefined && !certificates
@@ -85,7 +85,20 @@ const listen: Start = async ({ settings, identity, data, log }) => {
       : { ...given({ certificates }), ...(tokens && { tokens: () => tokens.now() }) }
   const tls = tlsCert === undefined ? undefined : await readTls(settings)
   const peerTls = peerCa === undefined ? undefined : { ca: await readText(peerCa) }
-  const options = given({ host, port, tls, auth, insecure, grace, heartbeat, owner, peers, limits: limit, peerTls })
+  const options = given({
+    host,
+    port,
+    tls,
+    auth,
+    insecure,
+    grace,
+    heartbeat,
+    owner,
+    peers,
+    limits,
+    checkpoints,
+    peerTls,
+  })
   const server = await serveWorker({ id: id!, identity, data, log, ...options }).catch((error: Error) => {
     throw isSottoError(error) && error.code === 'ERR_INSECURE'
       ? sottoError('ERR_INSECURE', `at ${host} everyone could reach ${id}, and be whoever they say; ${ACCESS}`)
@@ -101,7 +114,7 @@ const listen: Start = async ({ settings, identity, data, log }) => {
 }
 
 const dial: Start = async ({ settings, identity, data, log, io }) => {
-  const { id, dial: url, pin, caller, grace, heartbeat, owner, limit } = settings
+  const { id, dial: url, pin, caller, grace, heartbeat, owner, limit, checkpoints } = settings
   const token = await tokenOf(settings, io)
   const ca = settings.ca === undefined ? undefined : await readText(settings.ca)
   let isEnding = false
@@ -118,6 +131,7 @@ const dial: Start = async ({ settings, identity, data, log, io }) => {
     heartbeat,
     owner,
     limits: limit,
+    checkpoints,
     log,
     insecure: settings.insecure,
   })

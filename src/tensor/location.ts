@@ -6,6 +6,7 @@
  */
 import { sottoError } from '../errors.ts'
 import { checkOptions } from '../options.ts'
+import type { Checkpoint } from './checkpoint.ts'
 import type { ModelWire } from './model-wire.ts'
 import type { OptimizerKind } from './optimizers.ts'
 import type { TensorWire } from './wire.ts'
@@ -151,6 +152,17 @@ export interface Verbs {
   }
   /** Gives a model in clear, with the state of the optimizers named; takes both off the worker unless `keep`. */
   getModel: { request: { id: ObjectId; keep: boolean; optimizers: readonly ObjectId[] }; response: ModelWire }
+
+  /** Keeps the weights of a model, with the state of the optimizers named, on the worker under a name. */
+  saveModel: {
+    request: { id: ObjectId; name: string; optimizers: readonly ObjectId[] }
+    response: Checkpoint
+  }
+  /** Puts back what was kept under a name: into the weights of a model, and into the optimizers named. */
+  restoreModel: {
+    request: { id: ObjectId; name: string; optimizers: readonly ObjectId[] }
+    response: Checkpoint
+  }
 
   /** Makes an optimizer over leaves. */
   putOptimizer: {

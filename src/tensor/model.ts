@@ -2,6 +2,7 @@
 /** Models on workers. */
 import { sottoError } from '../errors.ts'
 import { checkOptions } from '../options.ts'
+import { type Checkpoint, checkCheckpointName } from './checkpoint.ts'
 import { gradEnabled, track } from './context.ts'
 import { tf } from './engine.ts'
 import { derived, type GraphNode, leaf } from './graph.ts'
@@ -174,7 +175,7 @@ export class RemoteModel {
     const id = this.#use('move')
     const key = newId()
     const out = newId()
-    const optimizers = [...this.groups].map((group) => group.id)
+    const optimizers = this.#optimizers()
     const from = this.location
     const [there, back] = [from.reach(to), to.reach(from)]
     from.tell('transfer', { id, to: there, key, keep: false, edge: null, optimizers })
@@ -207,8 +208,7 @@ export class RemoteModel {
     checkWait('get', wait)
     const groups = [...this.groups]
     const id = this.#use('get')
-    const optimizers = groups.map((group) => group.id)
-    const answer = this.location.ask('getModel', { id, keep: false, optimizers }, wait)
+    const answer = this.location.ask('getModel', { id, keep: false, optimizers: this.#optimizers() }, wait)
     this.#consumed = 'get'
     try {
       const wire = await answer
@@ -230,6 +230,66 @@ export class RemoteModel {
     return modelFromWire({ ...wire, ...topologyOf(this.#skeleton.model) }, 'self')
   }
 
+  /**
+   * Keeps the model on its worker under a name: its weights, statistics too, and the state of its optimizers with their
+   * settings. Nothing of it leaves the worker; what comes back says what was kept. Another checkpoint of this name and
+   * identity is replaced at one stroke. It outlives the session, and where the worker has a folder for checkpoints, the
+   * worker too; it is as private as the model, and for this identity alone.
+   *
+   * Gradients that wait for a step are not part of it, nor is the state of random generators (dropout).
+   *
+   * One round trip, and no bytes of weights.
+   *
+   * @param name 1 to 64 characters out of A–Z a–z 0–9 _ . -
+   * @throws PermissionError `ERR_PERMISSION` for a model of another identity; SessionError `ERR_LIMIT` when the worker
+   *   keeps no more; the first failure of a command without a result (`step`, …) that nobody has heard of
+   */
+  async save(name: string, wait: WaitOptions = {}): Promise<Checkpoint> {
+    checkWait('save', wait)
+    checkCheckpointName('save', name)
+    return this.location.ask('saveModel', { id: this.#use('save'), name, optimizers: this.#optimizers() }, wait)
+  }
+
+  /**
+   * Puts back what {@link save} kept, in place: into the weights of this model, and into its optimizers, settings too.
+   * Training then goes on as from that moment, bit for bit. Gradients that wait for a step are dropped. Commands issued
+   * after it, awaited or not, find what it brought. The model becomes as private as the checkpoint is, and stays as
+   * private as it was.
+   *
+   * Weights must be as many, of the same names and shapes, and optimizers as many, of the same kinds and over the same
+   * weights, in the order in which they were made; one that is over other models too is restored with each of them. When
+   * it fails, nothing has changed.
+   *
+   * One round trip, and no bytes of weights.
+   *
+   * @throws StateError `ERR_UNKNOWN_CHECKPOINT` when this identity has none of that name on this worker;
+   *   `ERR_CHECKPOINT_MISMATCH` when it does not fit; `ERR_CHECKPOINT` when it was cut or changed where it was kept
+   */
+  async restore(name: string, wait: WaitOptions = {}): Promise<Checkpoint> {
+    checkWait('restore', wait)
+    checkCheckpointName('restore', name)
+    const id = this.#use('restore')
+    const taken = [...this.groups].map(({ optimizer }) => optimizer.restoring())
+    const nodes = this.#weights.flatMap(({ node }) => (node?.hasGrad ? [node] : []))
+    const answer = this.location.ask('restoreModel', { id, name, optimizers: this.#optimizers() }, wait)
+    for (const node of nodes) node.hasGrad = false
+    try {
+      const checkpoint = await answer
+      taken.forEach((take, i) => {
+        take(checkpoint.optimizers[i]!.config)
+      })
+      return checkpoint
+    } catch (error) {
+      for (const take of taken) take(null)
+      for (const node of nodes) node.hasGrad = true
+      throw error
+    }
+  }
+
+  #optimizers(): ObjectId[] {
+    return [...this.groups].map(({ id }) => id)
+  }
+
   /** A table of the weights: name, shape, whether they are trained. */
   summary(): string {
     const rows = this.#skeleton.weights.map(
@@ -244,7 +304,7 @@ export class RemoteModel {
   dispose(): void {
     if (this.#consumed !== null) return
     this.#consume('dispose')
-    this.location.tell('free', { ids: [this.id, ...[...this.groups].map(({ id }) => id)] })
+    this.location.tell('free', { ids: [this.id, ...this.#optimizers()] })
   }
   [Symbol.dispose](): void {
     this.dispose()

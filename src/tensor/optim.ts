@@ -11,6 +11,7 @@ import type { PointerTensor } from './pointer.ts'
  */
 export interface Group {
   readonly id: ObjectId
+  readonly optimizer: Optimizer
   /** Where it is; null while its model is at home, between `get` and `send`. */
   location: Location | null
   parameters: readonly PointerTensor[]
@@ -29,6 +30,8 @@ export class Optimizer {
   readonly kind: OptimizerKind
   readonly #groups: readonly Group[]
   #config: Config
+  /** For each checkpoint that is being restored, the settings changed since: they hold, whatever it brings. */
+  readonly #changes = new Set<Record<string, number | boolean>>()
 
   /** @internal Use `optim`. */
   constructor(kind: OptimizerKind, parameters: readonly PointerTensor[], config: Config) {
@@ -53,7 +56,7 @@ export class Optimizer {
       else byHome.set(home, { location: parameter.location, owner, parameters: [parameter] })
     }
     this.#groups = [...byHome.values()].map(({ location, owner, parameters }) => {
-      const group: Group = { id: newId(), location, parameters }
+      const group: Group = { id: newId(), optimizer: this, location, parameters }
       owner?.groups.add(group)
       location.tell('putOptimizer', {
         out: group.id,
@@ -79,7 +82,19 @@ export class Optimizer {
   /** Changes settings from the next step on. */
   configure(settings: Config): void {
     this.#config = completeConfig(this.kind, { ...this.#config, ...settings })
-    for (const { id, location } of this.#live('configure')) location.tell('configure', { id, config: this.#config })
+    for (const changed of this.#changes) Object.assign(changed, settings)
+    // Those alone: the others may be on their way back from a checkpoint.
+    for (const { id, location } of this.#live('configure')) location.tell('configure', { id, config: settings })
+  }
+
+  /** @internal A checkpoint is being restored. Gives what takes the settings that it brings, or null when it brings none. */
+  restoring(): (config: Config | null) => void {
+    const changed: Record<string, number | boolean> = {}
+    this.#changes.add(changed)
+    return (config) => {
+      this.#changes.delete(changed)
+      if (config !== null) this.#config = completeConfig(this.kind, { ...config, ...changed })
+    }
   }
 
   /** One update of every parameter that has a gradient. Returns at once. */

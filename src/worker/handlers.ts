@@ -1,5 +1,6 @@
 /** What a worker does for each message. A message without a handler does not compile. */
 import { autogradHandlers } from './handlers/autograd.ts'
+import { checkpointHandlers } from './handlers/checkpoints.ts'
 import { modelHandlers } from './handlers/models.ts'
 import { optimizerHandlers } from './handlers/optimizers.ts'
 import { sessionHandlers } from './handlers/session.ts'
@@ -19,6 +20,7 @@ export const handlers: HandlersOf<MessageName> = {
   ...transferHandlers,
   ...autogradHandlers,
   ...modelHandlers,
+  ...checkpointHandlers,
   ...optimizerHandlers,
 }
 
@@ -32,6 +34,10 @@ const asks: { readonly [N in AskName]: true } = {
   stats: true,
   get: true,
   getModel: true,
+  saveModel: true,
+  restoreModel: true,
+  checkpoints: true,
+  removeCheckpoint: true,
   relayHome: true,
 }
 

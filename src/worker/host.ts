@@ -5,6 +5,7 @@
  */
 import { sottoError } from '../errors.ts'
 import { type Capability, isGood } from './capabilities.ts'
+import { type CheckpointLimits, Checkpoints, type CheckpointsGiven } from './checkpoints.ts'
 import { HostSession } from './host-session.ts'
 import type { Identity } from './identity.ts'
 import { Ledger } from './ledger.ts'
@@ -15,7 +16,7 @@ import type { Right } from './tokens.ts'
 import type { Channel } from './transport/channel.ts'
 import type { Transport } from './transport/transport.ts'
 
-export interface Limits {
+export interface Limits extends CheckpointLimits {
   /** Elements of one tensor. */
   readonly elements: number
   /** Objects at a time. */
@@ -48,6 +49,10 @@ export const defaultLimits: Limits = {
   inFlight: 100_000,
   peerTimeout: 60_000,
   deposits: 10_000,
+  checkpoints: 10_000,
+  checkpointBytes: 16 * GIB,
+  identityCheckpoints: 1000,
+  identityCheckpointBytes: 16 * GIB,
 }
 
 /** Who is at the other end of a session. */
@@ -83,6 +88,8 @@ export interface HostOptions {
   readonly dial: (session: HostSession, peer: PeerIntroduction) => Transport
   /** Whom an owner means by names of workers, without having said so in a session. */
   readonly means?: Meant
+  /** Where models are kept that callers save; in memory, and gone with the worker, unless given. */
+  readonly checkpoints?: CheckpointsGiven
 }
 
 /** An owner, and the keys of workers by the names under which this owner knows them. */
@@ -106,6 +113,7 @@ export class WorkerHost {
     if (by instanceof HostSession) by.recordForeign()
   })
   readonly ledger = new Ledger()
+  readonly checkpoints: Checkpoints
   readonly mailboxCount = new MailboxCount()
   readonly dial: HostOptions['dial']
   /** Who takes the tunnels that begin at a caller or a peer; unless set, nobody. */
@@ -121,11 +129,12 @@ export class WorkerHost {
   #early = 0
   #isClosing = false
 
-  constructor({ id, limits, identity, dial, means }: HostOptions) {
+  constructor({ id, limits, identity, dial, means, checkpoints }: HostOptions) {
     this.id = id
     this.limits = limits
     this.identity = identity
     this.dial = dial
+    this.checkpoints = new Checkpoints(id, limits, checkpoints)
     this.#means = means ?? null
   }
 

@@ -2,6 +2,7 @@
 import { checkOptions } from '../options.ts'
 import { ready } from '../tensor/backend.ts'
 import { linksTo } from './admission.ts'
+import { type CheckpointsGiven, checkCheckpoints } from './checkpoints.ts'
 import { dialPeer } from './dial.ts'
 import { defaultLimits, type Limits, WorkerHost } from './host.ts'
 import { Identity } from './identity.ts'
@@ -33,6 +34,8 @@ export interface OfferOptions extends TlsOptions {
   /** Data sets of the owner, by name. */
   readonly data?: Readonly<Record<string, OwnData>>
   readonly owner?: string
+  /** Where models are kept that callers save: the path of a folder, or a store; see `serveWorker`. */
+  readonly checkpoints?: CheckpointsGiven
   readonly grace?: number
   readonly heartbeat?: number
   /** Where lines about sessions and failures go. */
@@ -57,6 +60,7 @@ const known: readonly (keyof OfferOptions)[] = [
   'limits',
   'data',
   'owner',
+  'checkpoints',
   'grace',
   'heartbeat',
   'onChange',
@@ -81,6 +85,7 @@ const PAUSE = 1000
 export async function offerWorker(url: string, options: OfferOptions): Promise<OfferedWorker> {
   checkOptions('offerWorker', options, known)
   checkToken('offerWorker', socketUrl('offerWorker', url), options.token, options.insecure ?? false)
+  checkCheckpoints('offerWorker', options.checkpoints)
   await ready()
   const { id, identity = Identity.generate(), token = null, pin = null, limits = {}, onChange } = options
   const { grace = defaultTimes.grace, heartbeat = defaultTimes.heartbeat } = options
@@ -89,7 +94,9 @@ export async function offerWorker(url: string, options: OfferOptions): Promise<O
     identity,
     limits: { ...defaultLimits, ...limits },
     dial: dialPeer({ grace, heartbeat, tls: options }),
+    ...(options.checkpoints === undefined ? {} : { checkpoints: options.checkpoints }),
   })
+  await host.checkpoints.open()
   linksTo(host, { auth: null, times: { grace, heartbeat, message: MESSAGE } })
   if (options.log) logTo(host, options.log)
   if (options.data) addData(host, options.owner ?? id, options.data)

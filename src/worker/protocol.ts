@@ -5,6 +5,7 @@
  * calls are typed by it, and a missing one does not compile. PROTOCOL.md shows the bytes.
  */
 import type { Code } from '../errors.ts'
+import type { CheckpointInfo } from '../tensor/checkpoint.ts'
 import type { Labels, ObjectId, Policy, Verbs } from '../tensor/location.ts'
 import type { ModelWire } from '../tensor/model-wire.ts'
 import type { Shape, Spec } from '../tensor/shape.ts'
@@ -109,6 +110,9 @@ export interface Protocol extends Verbs {
   /** Objects that bear all of the tags. */
   search: { request: { tags: readonly string[] }; response: readonly ObjectInfo[] }
   objects: { request: Record<string, never>; response: readonly ObjectInfo[] }
+  /** What the session's identity has saved on this worker. */
+  checkpoints: { request: Record<string, never>; response: readonly CheckpointInfo[] }
+  removeCheckpoint: { request: { name: string }; response: null }
   /** Answers once everything issued before is done; fails with the first failure that nobody has heard of. */
   flush: { request: Record<string, never>; response: null }
   ledger: { request: Record<string, never>; response: readonly LedgerEntry[] }

@@ -1,6 +1,7 @@
 /** What every message must look like, checked before a handler sees it. One row per message, typed by the table. */
 import * as v from 'valibot'
 import { type Code, codes, sottoError } from '../errors.ts'
+import { isCheckpointName } from '../tensor/checkpoint.ts'
 import type { OperandWire } from '../tensor/location.ts'
 import type { ModelWire } from '../tensor/model-wire.ts'
 import { type OptimizerKind, optimizerRules } from '../tensor/optimizers.ts'
@@ -87,6 +88,7 @@ const config = v.record(name, v.union([v.number(), v.boolean()]))
 const part = { pass: v.nullable(out), end: v.boolean(), retain: v.boolean() }
 const optimizerKind = v.picklist(Object.keys(optimizerRules) as OptimizerKind[])
 const nothing = v.strictObject({})
+const checkpointName = v.custom<string>(isCheckpointName)
 
 const model: v.GenericSchema<unknown, ModelWire> = v.strictObject({
   type: v.picklist(['sequential', 'functional']),
@@ -130,6 +132,8 @@ export const fields = {
   labels,
   count,
   error,
+  model,
+  checkpointName,
 } as const
 
 const address = v.pipe(v.string(), v.minLength(1), v.maxLength(2048))
@@ -202,6 +206,10 @@ export const schemas: { readonly [N in MessageName]: v.GenericSchema<unknown, Re
   copyModel: v.strictObject({ id: out, out }),
   apply: v.strictObject({ model: out, operands, out: outs, training: v.boolean(), grad: v.boolean() }),
   getModel: v.strictObject({ id: out, keep: v.boolean(), optimizers: outs }),
+  saveModel: v.strictObject({ id: out, name: checkpointName, optimizers: outs }),
+  restoreModel: v.strictObject({ id: out, name: checkpointName, optimizers: outs }),
+  checkpoints: nothing,
+  removeCheckpoint: v.strictObject({ name: checkpointName }),
   putOptimizer: v.strictObject({
     out,
     kind: optimizerKind,

@@ -6,6 +6,7 @@ import { isSottoError, sottoError } from '../errors.ts'
 import { checkOptions } from '../options.ts'
 import { ready } from '../tensor/backend.ts'
 import { type Auth, linksTo } from './admission.ts'
+import { type CheckpointsGiven, checkCheckpoints } from './checkpoints.ts'
 import { dialPeer } from './dial.ts'
 import { defaultLimits, type Limits, type Principal, WorkerHost } from './host.ts'
 import { Identity } from './identity.ts'
@@ -50,6 +51,11 @@ export interface ServiceOptions {
    * the worker that its owner means by it.
    */
   readonly peers?: Readonly<Record<string, string>>
+  /**
+   * Where models are kept that callers save: the path of a folder, or a store. In memory, and gone with the worker, unless
+   * given. A folder may serve several workers; each finds its own by its name.
+   */
+  readonly checkpoints?: CheckpointsGiven
   /** Milliseconds for which a session whose connection broke is kept; 60,000 unless given. */
   readonly grace?: number
   /** Milliseconds of silence after which a client is asked for a word; 15,000 unless given. */
@@ -86,7 +92,9 @@ export class WorkerService {
     this.limits = { ...serverLimits, ...limits }
     const dial = dialPeer({ grace, heartbeat, ...(options.peerTls ? { tls: options.peerTls } : {}) })
     const means = { owner: options.owner ?? id, peers: options.peers ?? {} }
-    this.host = new WorkerHost({ id, limits: this.limits, identity, dial, means })
+    const { checkpoints } = options
+    const host = { id, limits: this.limits, identity, dial, means }
+    this.host = new WorkerHost(checkpoints === undefined ? host : { ...host, checkpoints })
     this.links = linksTo(this.host, {
       auth: authOf(auth),
       times: { grace, heartbeat, message: this.limits.frame },
@@ -151,14 +159,15 @@ export interface WorkerServer {
 /**
  * Serves a worker: the same that `sotto worker` starts.
  *
- * @throws AccessError `ERR_INSECURE` when others could reach it, and neither `auth` nor `insecure` is given; what the
- *   system says when the port is taken
+ * @throws AccessError `ERR_INSECURE` when others could reach it, and neither `auth` nor `insecure` is given; ValueError
+ *   `ERR_ARGUMENT_VALUE` for a folder of checkpoints that cannot be written; what the system says when the port is taken
  */
 export async function serveWorker(options: ServeOptions): Promise<WorkerServer> {
   checkServe(options)
   await ready()
   const { host = '127.0.0.1', port = 8777, tls, auth, insecure = false } = options
   const service = new WorkerService(options)
+  await service.host.checkpoints.open()
   const { connections, frame } = service.limits
   const at = { host, port, tls, connections, maxMessage: frame, isOpen: auth === undefined && !insecure }
   const server = await listen(
@@ -197,6 +206,7 @@ const known: readonly (keyof ServeOptions)[] = [
   'data',
   'owner',
   'peers',
+  'checkpoints',
   'grace',
   'heartbeat',
   'peerTls',
@@ -222,6 +232,7 @@ function checkServe(options: ServeOptions): void {
     if (Number.isSafeInteger(value) && value >= 0) continue
     throw sottoError('ERR_ARGUMENT_TYPE', `${entry} limits: "${name}" expected a whole number from 0`)
   }
+  checkCheckpoints(entry, options.checkpoints)
   if (auth?.certificates === true && tls?.ca === undefined) {
     throw sottoError(
       'ERR_ARGUMENT_VALUE',

@@ -14,6 +14,7 @@ import {
   type ErrorWire,
   type Frame,
   FrameKind,
+  type MessageName,
   PROTOCOL_VERSION,
   type Request,
   type RequestFrame,
@@ -42,8 +43,15 @@ interface Pending {
 /** Commands that hardly fail, or not by a line of the caller's: nobody asks where they were issued. */
 const silent: { readonly [N in TellName]?: true } = { free: true, peers: true, deposit: true }
 
-/** Commands that may wait for a peer, and hold up what comes after them. */
-const waiting: { readonly [N in TellName]?: true } = { receive: true, backward: true }
+/** Commands that may wait, for a peer or for a disk, and hold up what comes after them. */
+const waiting: { readonly [N in MessageName]?: true } = {
+  receive: true,
+  backward: true,
+  saveModel: true,
+  restoreModel: true,
+  checkpoints: true,
+  removeCheckpoint: true,
+}
 
 /** Enough to get past our own frames to the line of the caller; each takes half a microsecond. */
 const OWN_FRAMES = 8
@@ -229,6 +237,7 @@ export class Session {
       if (this.isClosed) return reject(this.#closedError(name))
       if (wait.signal?.aborted) return reject(aborted(name, wait.signal))
       const seq = ++this.#seq
+      if (name in waiting) this.#lastWaiting = seq
       this.#pending.set(seq, { resolve: answer, reject, site, ...wait })
       if (this.#pending.size + this.#partial.size === 1) this.#transport.hold?.(true)
       this.#watch(seq, name, wait)

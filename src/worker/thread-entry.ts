@@ -12,7 +12,7 @@ import type { LocalCredentials } from './transport/local.ts'
 import { PortTransport } from './transport/thread.ts'
 import type { Transport } from './transport/transport.ts'
 
-const { id, limits, secret, backend, library } = workerData as ThreadStart
+const { id, limits, checkpoints, secret, backend, library } = workerData as ThreadStart
 const main = parentPort!
 const identity = Identity.fromSecret(secret)
 const post = (message: FromThread, moved: readonly MessagePort[] = []): void => main.postMessage(message, moved)
@@ -30,7 +30,8 @@ const gone = (name: string): Error => sottoError('ERR_WORKER_LOST', `${name} is 
 await import(library)
 await ready(backend === null ? {} : { backend })
 
-const host = new WorkerHost({ id, limits, identity, dial: dialPeer({ dialLocal }) })
+const dial = dialPeer({ dialLocal })
+const host = new WorkerHost({ id, limits, identity, dial, ...(checkpoints === null ? {} : { checkpoints }) })
 linksTo(host)
 
 main.on('message', (message: ToThread) => {

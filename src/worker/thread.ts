@@ -17,6 +17,8 @@ import type { Transport } from './transport/transport.ts'
 export interface ThreadStart {
   readonly id: string
   readonly limits: Limits
+  /** Folder of the models that are saved; in the memory of the thread when null. */
+  readonly checkpoints: string | null
   /** Of its identity: whoever made it knows its key before it runs. */
   readonly secret: string
   /** The tensor backend; the fastest that is there when null. */
@@ -83,12 +85,13 @@ export class Thread implements LocalListener {
   #closing: Promise<void> | null = null
 
   /** Starts at once, and takes connections from then on. */
-  constructor(id: string, limits: Limits) {
+  constructor(id: string, limits: Limits, checkpoints: string | null) {
     const { Worker } = workerThreads()
     const isSource = import.meta.url.endsWith('.ts')
     const workerData: ThreadStart = {
       id,
       limits,
+      checkpoints,
       secret: this.#identity.secret(),
       backend: (tf.getBackend() as Backend | undefined) || null,
       library: new URL(isSource ? '../browser.ts' : '../browser.js', import.meta.url).href,

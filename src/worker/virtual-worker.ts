@@ -2,6 +2,7 @@
 import { sottoError } from '../errors.ts'
 import { checkOptions } from '../options.ts'
 import { linksTo, principalOf } from './admission.ts'
+import { type CheckpointsGiven, checkCheckpoints } from './checkpoints.ts'
 import { dialPeer } from './dial.ts'
 import { defaultLimits, type Limits, WorkerHost } from './host.ts'
 import { Identity } from './identity.ts'
@@ -20,6 +21,11 @@ export interface VirtualWorkerOptions extends MemoryOptions {
    * thread takes the backend that {@link ready} settled on here. It has no simulated network.
    */
   readonly thread?: boolean
+  /**
+   * Where models are kept that are saved: the path of a folder (Node only), or a store. Another worker of the same name
+   * and store finds them again. In memory, and gone with the worker, unless given; a worker in a thread takes a path.
+   */
+  readonly checkpoints?: CheckpointsGiven
 }
 
 /**
@@ -80,7 +86,7 @@ const isName = (value: unknown): value is string => typeof value === 'string' &&
 
 function checkVirtualOptions(options: VirtualWorkerOptions): void {
   const entry = 'VirtualWorker'
-  checkOptions(entry, options, ['identity', 'limits', 'thread', ...simulation])
+  checkOptions(entry, options, ['identity', 'limits', 'thread', 'checkpoints', ...simulation])
   checkOptions(`${entry} limits`, options.limits ?? {}, Object.keys(defaultLimits))
   const wrong = (option: string, expected: string): Error =>
     sottoError('ERR_ARGUMENT_TYPE', `${entry}: "${option}" expected ${expected}`, { option })
@@ -88,11 +94,16 @@ function checkVirtualOptions(options: VirtualWorkerOptions): void {
     const value = options[option]
     if (value !== undefined && !(Number.isFinite(value) && value >= 0)) throw wrong(option, 'a number from 0')
   }
-  const { identity, codec, fault, thread } = options
+  const { identity, codec, fault, thread, checkpoints } = options
+  checkCheckpoints(entry, checkpoints)
   if (identity !== undefined && !isName(identity)) throw wrong('identity', 'a name of at most 256 characters')
   if (codec !== undefined && typeof codec !== 'boolean') throw wrong('codec', 'a boolean')
   if (fault !== undefined && typeof fault !== 'function') throw wrong('fault', 'a function')
   if (thread !== undefined && typeof thread !== 'boolean') throw wrong('thread', 'a boolean')
+  if (thread && typeof checkpoints === 'object') {
+    const message = `${entry}: a thread cannot reach this store; give "checkpoints" the path of a folder`
+    throw sottoError('ERR_ARGUMENT_VALUE', message, { option: 'checkpoints' })
+  }
   const simulated = simulation.find((option) => options[option] !== undefined)
   if (thread && simulated !== undefined) {
     throw sottoError('ERR_ARGUMENT_VALUE', `${entry}: a thread has no simulated network; leave out "${simulated}"`, {
@@ -108,17 +119,19 @@ interface Home extends LocalListener {
   close(): void | Promise<void>
 }
 
-function homeOf(id: string, { identity, limits, thread, ...network }: VirtualWorkerOptions): Home {
+function homeOf(id: string, { identity, limits, thread, checkpoints, ...network }: VirtualWorkerOptions): Home {
   const all: Limits = { ...defaultLimits, ...limits }
-  return thread ? new Thread(id, all) : new InProcess(id, all, network)
+  if (thread) return new Thread(id, all, (checkpoints as string | undefined) ?? null)
+  return new InProcess(id, all, network, checkpoints)
 }
 
 class InProcess implements Home {
   readonly #host: WorkerHost
   readonly #listener: MemoryListener
 
-  constructor(id: string, limits: Limits, network: MemoryOptions) {
-    const host = new WorkerHost({ id, limits, identity: Identity.generate(), dial: dialPeer({ network }) })
+  constructor(id: string, limits: Limits, network: MemoryOptions, checkpoints: CheckpointsGiven | undefined) {
+    const options = { id, limits, identity: Identity.generate(), dial: dialPeer({ network }) }
+    const host = new WorkerHost(checkpoints === undefined ? options : { ...options, checkpoints })
     this.#host = host
     linksTo(host)
     this.#listener = new MemoryListener(network, (transport, credentials) =>

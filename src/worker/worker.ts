@@ -1,5 +1,6 @@
 /** A worker as its user sees it: a place where tensors live, reached through a session of one identity. */
 import { sottoError } from '../errors.ts'
+import { type CheckpointInfo, checkCheckpointName } from '../tensor/checkpoint.ts'
 import {
   type Ask,
   checkWait,
@@ -157,6 +158,19 @@ export abstract class Worker implements Location {
   async objects(wait: WaitOptions = {}): Promise<readonly ObjectInfo[]> {
     checkWait('objects', wait)
     return this.#session.ask('objects', {}, wait)
+  }
+
+  /** What this identity has saved on the worker by `model.save()`, the oldest first. */
+  async checkpoints(wait: WaitOptions = {}): Promise<readonly CheckpointInfo[]> {
+    checkWait('checkpoints', wait)
+    return this.#session.ask('checkpoints', {}, wait)
+  }
+
+  /** @throws StateError `ERR_UNKNOWN_CHECKPOINT` when this identity has none of that name on the worker */
+  async removeCheckpoint(name: string, wait: WaitOptions = {}): Promise<void> {
+    checkWait('removeCheckpoint', wait)
+    checkCheckpointName('removeCheckpoint', name)
+    await this.#session.ask('removeCheckpoint', { name }, wait)
   }
 
   /** How many tensors, models and optimizers are on the worker. */

@@ -26,6 +26,7 @@ id: bob
 host: 0.0.0.0
 port: 9000
 identity: keys/bob.key
+checkpoints: saved
 tlsCert: bob.pem
 tlsKey: /etc/bob.key
 tlsCa: ca.pem
@@ -58,6 +59,7 @@ describe('a configuration file', () => {
       host: '0.0.0.0',
       port: 9000,
       identity: '/srv/keys/bob.key',
+      checkpoints: '/srv/saved',
       tlsCert: '/srv/bob.pem',
       tlsKey: '/etc/bob.key',
       tlsCa: '/srv/ca.pem',
@@ -91,11 +93,12 @@ describe('a configuration file', () => {
   })
 
   it.each([
-    ['prot: 1', 'w.yaml: "prot" is no option; there are id, identity, data,'],
+    ['prot: 1', 'w.yaml: "prot" is no option; there are id, identity, checkpoints, data,'],
     ['port: "9000"', 'w.yaml: "port" expected a whole number from 0 to 65535'],
     ['port: 65536', 'w.yaml: "port" expected a whole number from 0 to 65535'],
     ['grace: -1', 'w.yaml: "grace" expected a whole number from 0'],
     ['grace: .inf', 'w.yaml: "grace" expected a whole number from 0'],
+    ['checkpoints: [saved]', 'w.yaml: "checkpoints" expected the path of a folder'],
     ['id: 7', 'w.yaml: "id" expected a name of 1 to 256 characters'],
     ['id: ""', 'w.yaml: "id" expected a name of 1 to 256 characters'],
     ['insecure: yes', 'w.yaml: "insecure" expected true or false'],
@@ -142,7 +145,7 @@ describe('flags', () => {
 
   it('have the names of the options, each in its kebab case', () => {
     expect(flagOf('allowResults')).toBe('--allow-results')
-    expect(Object.keys(workerOptions)).toHaveLength(32)
+    expect(Object.keys(workerOptions)).toHaveLength(33)
     expect(Object.values(workerOptions).every(({ help }) => /^[^.].*\.$/.test(help))).toBe(true)
   })
 

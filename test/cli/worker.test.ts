@@ -1,6 +1,6 @@
 /** A worker in a process of its own, and one that dials: what they say, whom they let in, how they end. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { get } from 'node:https'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
@@ -58,6 +58,7 @@ writeFileSync(
   `host: localhost
 port: 1
 identity: bob.key
+checkpoints: saved
 tlsCert: ${fixture('server.pem')}
 tlsKey: ${fixture('server.key')}
 tlsCa: ${fixture('ca.pem')}
@@ -144,6 +145,16 @@ describe('sotto worker', () => {
     const [ages] = await carol.search(['#ages'])
     expect([...(await ages!.fetch()).dataSync()]).toEqual([33, 0, 44, 1])
     await carol.close()
+  })
+
+  it('keeps models where it was told to', async () => {
+    const net = send(tf.sequential({ layers: [tf.layers.dense({ units: 1, inputShape: [2] })] }), caller)
+    const { bytes, sha256 } = await net.save('first')
+    const file = readFileSync(path('saved/bob/me/first.checkpoint'))
+    expect([file.length, file.subarray(20, 52).toString('hex')]).toEqual([bytes, sha256])
+    await caller.removeCheckpoint('first')
+    expect(existsSync(path('saved/bob/me/first.checkpoint'))).toBe(false)
+    net.dispose()
   })
 
   it('keeps the limits that it was given', async () => {

@@ -134,6 +134,29 @@ onEveryWorker((worker) => {
     expect(await alice.objectCount()).toBe(2)
   })
 
+  it('keeps a model on its worker, and goes on from there as it did before, bit for bit', async () => {
+    const bob = worker('bob')
+    const net = dense().send(bob)
+    const { x, y } = send(bob)
+    const opt = optim.adam(net.parameters(), { learningRate: 0.05 })
+    const train = async () => {
+      const losses = [step(net, opt, x, y), step(net, opt, x, y)].map((loss) => loss.get())
+      return (await Promise.all(losses)).map((loss) => loss.dataSync()[0])
+    }
+    await train()
+    const saved = await net.save('two')
+    const before = await train()
+    const [restored, after] = [net.restore('two'), await train()]
+    expect(await restored).toEqual(saved)
+    expect(after).toEqual(before)
+    expect(saved).toMatchObject({ worker: 'bob', name: 'two', optimizers: [{ kind: 'adam', step: 2 }] })
+    const { name, bytes, sha256, savedAt } = saved
+    expect(await bob.checkpoints()).toEqual([{ name, bytes, sha256, savedAt }])
+    expect(await codeOf(() => net.restore('three'))).toBe('ERR_UNKNOWN_CHECKPOINT')
+    await bob.removeCheckpoint('two')
+    expect(await bob.checkpoints()).toEqual([])
+  })
+
   it('copies a model, and training one leaves the other', async () => {
     const bob = worker('bob')
     const net = dense().send(bob)

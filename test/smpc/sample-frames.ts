@@ -83,7 +83,7 @@ export const sampleBodies: { readonly [N in SecretMessage]: SecretRequest<N> } =
   fixedGet: { id: OUT, keep: true },
 }
 
-/** Numbers of requests follow on those of the worker's own samples. */
+/** The number of the first request: of another session than the worker's own samples. */
 const FIRST = 29
 const numberOf = (name: SecretMessage): number => FIRST + Object.keys(sampleBodies).indexOf(name)
 

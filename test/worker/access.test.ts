@@ -734,6 +734,8 @@ describe.runIf(testBackend === 'wasm')('a serving worker', () => {
         'getModel',
         'putOptimizer',
         'requireGrad',
+        'restoreModel',
+        'saveModel',
         'secretShare',
         'transfer',
         'zeroGrad',

@@ -323,6 +323,7 @@ const NO_OBJECT: readonly string[] = [
   ...['backward.root.key', 'put.labels.tags[]', 'put.labels.description', 'put.privacy.allow[]'],
   ...['putModel.model.topology', 'putModel.model.weights[].name', 'putModel.model.optimizers[].slots[].name'],
   ...['putModel.labels.tags[]', 'putModel.labels.description'],
+  ...['saveModel', 'restoreModel', 'removeCheckpoint'].map((name) => `${name}.name`),
   ...['name', 'address', 'key', 'capability.session', 'capability.name'].map((field) => `peers.peers[].${field}`),
   // Ids for what is made.
   ...['put', 'copy', 'detach', 'receive', 'putModel', 'copyModel', 'putOptimizer'].map((name) => `${name}.out`),

@@ -1,5 +1,5 @@
 import { capabilityFor } from '../../src/worker/capabilities.ts'
-import { type Frame, FrameKind, type MessageName, type Request } from '../../src/worker/protocol.ts'
+import { type Frame, FrameKind, type MessageName, type Request, type Response } from '../../src/worker/protocol.ts'
 
 const A = 'x'
 const B = 'net'
@@ -74,6 +74,18 @@ export const sampleBodies: { readonly [N in MessageName]: Request<N> } = {
   putOptimizer: { out: OUT, kind: 'sgd', config: { learningRate: 0.5 }, parameters: [`${B}#0`, A] },
   configure: { id: OUT, config: { learningRate: 0.25 } },
   step: { id: OUT },
+  saveModel: { id: B, name: 'epoch-3', optimizers: [OUT] },
+  restoreModel: { id: B, name: 'epoch-3', optimizers: [OUT] },
+  checkpoints: {},
+  removeCheckpoint: { name: 'epoch-3' },
+}
+
+const checkpoint = { name: 'epoch-3', bytes: 451, sha256: '0123456789abcdef'.repeat(4), savedAt: 1_700_000_000_000 }
+const manifest: Response<'saveModel'> = {
+  worker: 'bob',
+  ...checkpoint,
+  weights: [{ name: 'kernel', shape: [2], dtype: 'float32', trainable: true }],
+  optimizers: [{ kind: 'adam', config: { learningRate: 0.5 }, step: 1 }],
 }
 
 export const sampleError = {
@@ -89,6 +101,8 @@ export const sampleFrames: readonly Frame[] = [
   [FrameKind.reply, 1, { worker: 'bob', version: 1 }],
   [FrameKind.reply, 2, null],
   [FrameKind.reply, 11, value],
+  [FrameKind.reply, 29, manifest],
+  [FrameKind.reply, 31, [checkpoint]],
   [FrameKind.failure, 7, sampleError],
   [FrameKind.ack, 64],
   [FrameKind.tunnel, 't1', 'alice', new Uint8Array([1, 2, 3])],

@@ -9,7 +9,7 @@ import type { ServeOptions } from '../../src/worker/serve.ts'
 
 const here = fileURLToPath(import.meta.url)
 
-type ProcessOptions = Pick<ServeOptions, 'id' | 'grace' | 'heartbeat' | 'limits'>
+type ProcessOptions = Pick<ServeOptions, 'id' | 'grace' | 'heartbeat' | 'limits' | 'checkpoints'>
 
 /** A worker in a process; one that was killed can be started again, at the same address and with the same key. */
 export class WorkerProcess {

@@ -207,7 +207,10 @@ function build(wire: ModelWire): tf.LayersModel {
 }
 
 /** A model as it is kept, written as it travels, with the state of optimizers over it. */
-function storedToWire({ type, topology, weights }: StoredModel, optimizers: readonly StoredOptimizer[]): ModelWire {
+export function storedToWire(
+  { type, topology, weights }: StoredModel,
+  optimizers: readonly StoredOptimizer[],
+): ModelWire {
   return {
     type,
     topology,
