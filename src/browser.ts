@@ -54,6 +54,7 @@ export {
   type SplitData,
   type SplitInput,
 } from './split/rows.ts'
+export type { SplitCheckpoint, SplitCheckpointWithWeights } from './split/saved.ts'
 export type { OptimizerSettings, SegmentOptions } from './split/segment.ts'
 export { splitAt } from './split/split-at.ts'
 export { type EvaluateOptions, type Evaluation, SplitNN, type SplitNNOptions } from './split/split-nn.ts'

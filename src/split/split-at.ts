@@ -26,9 +26,14 @@ export function splitAt(
     const ends: tf.SymbolicTensor[][] = [...cuts.map((cut) => [cut]), whole.outputs]
     return ends.map((outputs, i) => {
       const before = cuts[i - 1]
-      return copyOf(
-        before === undefined ? tf.model({ inputs: whole.inputs, outputs }) : replayed(before, outputs, whole),
-      )
+      if (before === undefined) return copyOf(tf.model({ inputs: whole.inputs, outputs }))
+      // Layers count how often they are applied, and are freed when as many models have been.
+      const segment = replayed(before, outputs, whole)
+      try {
+        return copyOf(segment)
+      } finally {
+        segment.dispose()
+      }
     })
   } finally {
     whole.dispose()

@@ -16,6 +16,7 @@ import { checkJoin, type Join } from './join.ts'
 import { type Loss, lossOfParts, lossRow, numberOf } from './losses.ts'
 import { lagsOf, Pipeline } from './pipeline.ts'
 import { chunksOf, countOf, gathered, inputsOf, partsOf, rowsOf, type SplitData, type SplitInput } from './rows.ts'
+import { loadAll, removeAll, type SplitCheckpoint, type SplitCheckpointWithWeights, saveAll } from './saved.ts'
 import { Segment, type SegmentOptions } from './segment.ts'
 import { checkChain, type Penalty, Stages, settle } from './stages.ts'
 
@@ -213,7 +214,14 @@ export class SplitNN {
     this.#stages.checkPlaces('fit', x, data.y)
     return await fit(
       this.#stages,
-      { data, x, count, microBatches: this.#microBatches, save: null as never, remove: null as never },
+      {
+        data,
+        x,
+        count,
+        microBatches: this.#microBatches,
+        save: (name, progress) => saveAll(this.segments, name, progress),
+        remove: (checkpoint) => removeAll(this.workers, checkpoint),
+      },
       options,
     )
   }
@@ -273,6 +281,48 @@ export class SplitNN {
         }),
       ),
     )
+  }
+
+  /**
+   * Keeps every segment, with the state of its optimizers, at its owner; a worker that keeps checkpoints on its disk has
+   * them after it was started again. In its place among what was issued: what follows does not wait.
+   *
+   * @param name of 1 to 60 characters out of `A–Z a–z 0–9 _ . -`; what was kept under it is replaced
+   * @returns what says where it is, without weights; or, if `weights` are asked for, with the models too
+   * @throws PermissionError where an owner does not let the caller see weights that are asked for; and what
+   *   `RemoteModel.save` throws. Nothing is kept then.
+   */
+  async save(name: string): Promise<SplitCheckpoint>
+  async save(name: string, options: { weights: true }): Promise<SplitCheckpointWithWeights>
+  async save(name: string, options: { weights?: boolean } = {}): Promise<SplitCheckpoint | SplitCheckpointWithWeights> {
+    checkOptions('save', options, ['weights'])
+    const saved = saveAll(this.segments, name, null)
+    if (options.weights !== true) return await saved
+    const models = Promise.all(this.segments.map(({ model }) => model.fetch()))
+    models.catch(() => {})
+    const checkpoint = await saved
+    try {
+      return { ...checkpoint, models: await models }
+    } catch (error) {
+      await removeAll(this.workers, checkpoint)
+      throw error
+    }
+  }
+
+  /**
+   * Puts back what `save`, or a checkpoint of `fit`, kept. Training goes on as if it had not been broken: give `fit` the
+   * checkpoint's progress as `from`.
+   *
+   * @throws StateError `ERR_CHECKPOINT_MISMATCH` for a checkpoint of other segments or workers; and what
+   *   `RemoteModel.restore` throws
+   */
+  async load(checkpoint: SplitCheckpoint): Promise<void> {
+    await loadAll(this.segments, checkpoint)
+  }
+
+  /** Removes what the owners keep of a checkpoint. */
+  async remove(checkpoint: SplitCheckpoint): Promise<void> {
+    await removeAll(this.workers, checkpoint)
   }
 
   #inUse<T>(action: () => T): T {

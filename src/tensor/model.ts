@@ -256,7 +256,8 @@ export class RemoteModel {
    * after it, awaited or not, find what it brought. The model becomes as private as the checkpoint is, and stays as
    * private as it was.
    *
-   * Weights must be as many, of the same names and shapes, and optimizers as many, of the same kinds and over the same
+   * Weights must be as many, of the same names (but for the numbers in names that tfjs makes up) and shapes, and
+   * optimizers as many, of the same kinds and over the same
    * weights, in the order in which they were made; one that is over other models too is restored with each of them. When
    * it fails, nothing has changed.
    *

@@ -524,7 +524,9 @@ const ownPrefixes = [own.href, decodeURIComponent(own.pathname)]
 
 function callerOf({ stack }: Site): string | undefined {
   const lines = (stack ?? '').split('\n').filter((line) => line.trimStart().startsWith('at '))
-  const line = lines.find((frame) => !ownPrefixes.some((prefix) => frame.includes(prefix)) && !frame.includes('node:'))
+  const isOurs = (frame: string): boolean => ownPrefixes.some((prefix) => frame.includes(prefix))
+  // Frames of the engine itself (`Array.forEach`) are nobody's line.
+  const line = lines.find((frame) => !isOurs(frame) && !frame.includes('node:') && !frame.includes('<anonymous>'))
   return line
     ?.trim()
     .replace(/^at (?:async )?/, '')

@@ -1,4 +1,7 @@
-import { batches, hook, type PointerTensor, tf, VirtualWorker } from 'sotto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { batches, hook, optim, type PointerTensor, type SplitCheckpoint, tf, VirtualWorker } from 'sotto'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { readyForTest } from '../backend.ts'
 import { codeOf } from '../conformance/workers.ts'
@@ -172,12 +175,164 @@ describe('training over epochs', () => {
     }
   })
 
-  it('says which owner has gone', async () => {
-    const { net, x, y, workers } = split(forms['three hops']!, worker, layers, data)
-    const [, bob] = workers
-    const training = net.fit({ x, y }, { epochs: 5, onBatch: ({ batch }) => (batch === 3 ? bob!.close() : undefined) })
+  it('goes on from a checkpoint as if it had not been broken, at any batch, at the end of an epoch, with state', async () => {
+    const adam = (parameters: PointerTensor[]) => optim.adam(parameters, { learningRate: 0.01 })
+    for (const name of ['vanilla', 'U-shaped', 'vertical, the largest of two, one of them the labels’ owner’s']) {
+      const make = () => split(forms[name]!, worker, layers, data, { microBatches: 2 }, adam)
+      const whole = make()
+      const options = { epochs: 2, inFlight: 3, seed: 5 }
+      const saved: SplitCheckpoint[] = []
+      const unbroken: number[] = []
+      const result = await whole.net.fit(whole, {
+        ...options,
+        onBatch: async ({ loss }) => void unbroken.push(await numberIn(loss)),
+        checkpoint: { name: 'whole', every: 2, onSave: (each) => void saved.push(each) },
+      })
+      expect(saved.map(({ progress }) => [progress!.epoch, progress!.batch])).toEqual([
+        [1, 2],
+        [1, 4],
+        [2, 0],
+        [2, 2],
+        [2, 4],
+        [3, 0],
+      ])
+      // Only the last is kept.
+      const kept = await Promise.all(whole.workers.map((each) => each.checkpoints()))
+      expect(
+        kept
+          .flat()
+          .map(({ name: of }) => of)
+          .sort(),
+      ).toEqual(
+        saved
+          .at(-1)!
+          .segments.map((each) => each.name)
+          .sort(),
+      )
+      // Broken after the second, the third and the fourth, and gone on with by other nets on the same workers.
+      for (const at of [1, 2, 3]) {
+        const broken = split(
+          forms[name]!,
+          (id) => whole.workers.find((each) => each.id === id)!,
+          layers,
+          data,
+          {
+            microBatches: 2,
+          },
+          adam,
+        )
+        const controller = new AbortController()
+        let last: SplitCheckpoint | undefined
+        let count = 0
+        const onSave = (each: SplitCheckpoint) => {
+          last = JSON.parse(JSON.stringify(each)) as SplitCheckpoint
+          if (++count === at) controller.abort()
+        }
+        await expect(
+          broken.net.fit(broken, {
+            ...options,
+            signal: controller.signal,
+            checkpoint: { name: 'again', every: 2, onSave },
+          }),
+        ).rejects.toMatchObject({ code: 'ERR_ABORTED' })
+        const again = split(
+          forms[name]!,
+          (id) => whole.workers.find((each) => each.id === id)!,
+          layers,
+          data,
+          {
+            microBatches: 2,
+          },
+          adam,
+        )
+        await again.net.load(last!)
+        const losses: number[] = []
+        const rest = await again.net.fit(again, {
+          ...options,
+          from: last!.progress!,
+          onBatch: async ({ loss }) => void losses.push(await numberIn(loss)),
+          checkpoint: { name: 'rest', every: 2 },
+        })
+        const done = 5 * (last!.progress!.epoch - 1) + last!.progress!.batch
+        expect(losses).toEqual(unbroken.slice(done))
+        expect(rest.epochs.at(-1)!.loss).toBe(result.epochs.at(-1)!.loss)
+      }
+    }
+  })
+
+  it('says which owner has gone, and goes on from the last checkpoint when it has come back', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'sotto-'))
+    const kept = (id: string) => {
+      open.push(new VirtualWorker(id, { checkpoints: folder }))
+      return open.at(-1)!
+    }
+    const unbroken: number[] = []
+    const whole = split(forms['three hops']!, worker, layers, data)
+    await whole.net.fit(whole, { epochs: 2, onBatch: async ({ loss }) => void unbroken.push(await numberIn(loss)) })
+
+    const before = split(forms['three hops']!, kept, layers, data)
+    const [alice, bob, carol] = before.workers
+    let last: SplitCheckpoint | undefined
+    const onSave = (each: SplitCheckpoint) => {
+      last = each
+    }
+    const training = before.net.fit(before, {
+      epochs: 2,
+      checkpoint: { name: 'run', every: 2, onSave },
+      onBatch: ({ epoch, batch }) => (epoch === 1 && batch === 5 ? bob!.close() : undefined),
+    })
     await expect(training).rejects.toThrow(/\bbob\b/)
     await expect(training).rejects.toMatchObject({ code: 'ERR_SESSION_CLOSED' })
+    expect(last!.progress).toMatchObject({ epoch: 1, batch: 4 })
+
+    // Bob is another now, of the same name; alice and carol are who they were.
+    const others = new Map([
+      ['alice', alice!.as('me')],
+      ['bob', kept('bob')],
+      ['carol', carol!.as('me')],
+    ])
+    const after = split(forms['three hops']!, (id) => others.get(id)!, layers, data)
+    await after.net.load(last!)
+    const losses: number[] = []
+    const onBatch = async ({ loss }: { loss: PointerTensor }) => void losses.push(await numberIn(loss))
+    await after.net.fit(after, { epochs: 2, from: last!.progress!, onBatch })
+    expect(losses).toEqual(unbroken.slice(4))
+    rmSync(folder, { recursive: true })
+  })
+
+  it('keeps weights with their owners, and gives them to the caller only where it may see them', async () => {
+    const { net, workers } = split(forms['vanilla']!, worker, layers, data)
+    const saved = await net.save('now')
+    expect(saved.segments.map(({ worker: id, name }) => [id, name])).toEqual([
+      ['alice', 'now.0'],
+      ['bob', 'now.1'],
+    ])
+    expect(JSON.stringify(saved)).not.toContain('data')
+    const { models } = await net.save('now', { weights: true })
+    expect(models.map((model) => model.countParams())).toEqual([784 * 16 + 16, 16 * 10 + 10])
+    await net.remove(saved)
+    expect(await Promise.all(workers.map((each) => each.checkpoints()))).toEqual([[], []])
+    expect(await codeOf(() => net.load(saved))).toBe('ERR_UNKNOWN_CHECKPOINT')
+
+    expect(await codeOf(() => net.load({ ...saved, segments: saved.segments.slice(1) }))).toBe(
+      'ERR_CHECKPOINT_MISMATCH',
+    )
+    expect(await codeOf(() => net.load({ ...saved, segments: saved.segments.toReversed() }))).toBe(
+      'ERR_CHECKPOINT_MISMATCH',
+    )
+
+    // Images that the caller may compute with and nothing more: what they taught a segment is not for it either.
+    const [alice, bob] = workers
+    const owner = alice!.as('alice')
+    // Whom she means by the names, on both workers.
+    owner.addWorkers([bob!.as('alice')])
+    data.images.send(owner, { private: true, allowResults: ['alice', 'bob'], tags: ['#own'] })
+    const [images] = await alice!.search(['#own'])
+    const result = await net.fit({ x: images!, y: data.labels.send(bob!) })
+    expect(result.epochs[0]!.loss).toBeNull()
+    expect(await codeOf(() => net.save('own', { weights: true }))).toBe('ERR_PERMISSION')
+    expect(await Promise.all(workers.map((each) => each.checkpoints()))).toEqual([[], []])
+    await net.save('own')
   })
 
   it('refuses settings that it does not know, and counts that are none', async () => {

@@ -1,5 +1,15 @@
 /** Forms of split networks, each beside the same network in one process. */
-import { batches, loadMnist, optim, type PointerTensor, SplitNN, type SplitNNOptions, tf, type Worker } from 'sotto'
+import {
+  batches,
+  loadMnist,
+  type Optimizer,
+  optim,
+  type PointerTensor,
+  SplitNN,
+  type SplitNNOptions,
+  tf,
+  type Worker,
+} from 'sotto'
 
 export type Activation = 'relu' | 'tanh'
 
@@ -113,12 +123,13 @@ export function split(
   [width, activation]: readonly [number, Activation],
   { images, labels }: { images: tf.Tensor2D; labels: tf.Tensor1D },
   more: SplitNNOptions = {},
+  optimizer = (parameters: PointerTensor[]): Optimizer => optim.sgd(parameters, { learningRate: RATE }),
 ): { net: SplitNN; x: PointerTensor[]; y: PointerTensor; workers: Worker[] } {
   const at = new Map([...new Set(names)].map((name) => [name, worker(name)]))
   const segments = parts(width, activation).map((model, i) => ({
     model,
     worker: at.get(names[i]!)!,
-    optimizer: (parameters: PointerTensor[]) => optim.sgd(parameters, { learningRate: RATE }),
+    optimizer,
   }))
   const firsts = columns.length
   const net = new SplitNN([segments.slice(0, firsts), ...segments.slice(firsts)], { ...options, ...more })

@@ -305,6 +305,38 @@ describe('a model that is restored', () => {
   })
 })
 
+describe('a checkpoint of layers without names', () => {
+  const unnamed = (units: number) =>
+    tf.sequential({
+      layers: [
+        tf.layers.dense({ units, inputShape: [3] }),
+        tf.layers.batchNormalization(),
+        tf.layers.dense({ units: 1 }),
+      ],
+    })
+
+  it('is restored into the same net, built again; and not into one with other layers', async () => {
+    const bob = worker()
+    const first = send(unnamed(2), bob)
+    await first.save('unnamed')
+    const again = unnamed(2)
+    expect(again.layers[0]!.name).not.toBe(first.skeleton.layers[0]!.name)
+    const other = send(again, bob)
+    await other.restore('unnamed')
+    const weights = (model: RemoteModel) =>
+      Promise.all(model.weights().map(async (weight) => [...(await weight.fetch()).dataSync()]))
+    expect(await weights(other)).toEqual(await weights(first))
+    const named = tf.sequential({
+      layers: [
+        tf.layers.dense({ units: 2, inputShape: [3], name: 'near1' }),
+        tf.layers.batchNormalization(),
+        tf.layers.dense({ units: 1 }),
+      ],
+    })
+    expect(await codeOf(() => send(named, bob).restore('unnamed'))).toBe('ERR_CHECKPOINT_MISMATCH')
+  })
+})
+
 describe('a checkpoint that does not fit', () => {
   it.each<[string, (bob: Worker) => Training, RegExp]>([
     ['other shapes', (bob) => new Training(bob, momentum, {}, net({ units: 5 })), /"near\/kernel" is float32 \[3,5\]/],

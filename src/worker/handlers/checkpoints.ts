@@ -66,8 +66,8 @@ function checkFits(stored: StoredModel, optimizers: readonly StoredOptimizer[], 
   }
   stored.weights.forEach(({ name, tracked: { tensor } }, i) => {
     const { name: other, value } = kept.weights[i]!
-    if (other !== name) {
-      throw misfit(`weight ${i} is "${name}" in the model, "${other}" in the checkpoint; give layers names that stay`)
+    if (lasting(other) !== lasting(name)) {
+      throw misfit(`weight ${i} is "${name}" in the model, "${other}" in the checkpoint`)
     }
     if (!sameShape(value.shape, tensor.shape) || value.dtype !== tensor.dtype) {
       const [here, there] = [tensor, value].map(({ shape, dtype }) => `${dtype} ${showShape(shape)}`)
@@ -84,6 +84,12 @@ function checkFits(stored: StoredModel, optimizers: readonly StoredOptimizer[], 
     }
   })
 }
+
+/**
+ * A name without the number that tfjs gives a layer that has no name of its own, `dense_Dense3`: it counts the layers
+ * made so far, and the same net, built again, has others.
+ */
+const lasting = (name: string): string => name.replaceAll(/(^|\/)([a-z0-9_]+_[A-Z][A-Za-z0-9]*?)\d+(?=\/)/g, '$1$2')
 
 /** Puts back what was kept. All of it is made before anything is changed. */
 function putBack(
