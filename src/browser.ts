@@ -41,6 +41,14 @@ export {
 export { SharedModel, type ShareModelOptions } from './smpc/shared-model.ts'
 export { SharedTensor } from './smpc/shared-tensor.ts'
 export { meanOf, sumOf } from './smpc/totals.ts'
+export {
+  type ClientSegment,
+  type OwnSegment,
+  type RoundInfo,
+  type RoundOptions,
+  SplitFed,
+  SplitTurns,
+} from './split/clients.ts'
 export { type CutNoise, type CutNoiseReleases, cutNoise, cutNoiseEpsilon } from './split/cut-noise.ts'
 export type { BatchInfo, EpochInfo, FitOptions, FitProgress, FitResult } from './split/fit.ts'
 export type { Join } from './split/join.ts'

@@ -32,8 +32,8 @@ export interface SegmentOptions {
 
 /** A segment at its worker. */
 export class Segment {
-  readonly model: RemoteModel
-  readonly worker: Worker
+  #model: RemoteModel
+  #worker: Worker
   readonly optimizer: Optimizer | null
   readonly noise: CutNoise | null
   readonly noPeek: number
@@ -60,12 +60,25 @@ export class Segment {
       )
     }
     numberOption(entry, 'noPeek', noPeek, { from: 0 })
-    this.worker = home
+    this.#worker = home
     this.#isOwn = !(model instanceof RemoteModel)
-    this.model = model instanceof RemoteModel ? model : sendModel(model, home)
-    this.optimizer = optimizer === null ? null : optimizerOf(entry, optimizer, this.model)
+    this.#model = model instanceof RemoteModel ? model : sendModel(model, home)
+    this.optimizer = optimizer === null ? null : optimizerOf(entry, optimizer, this.#model)
     this.noise = noise
     this.noPeek = noPeek
+  }
+
+  get model(): RemoteModel {
+    return this.#model
+  }
+  get worker(): Worker {
+    return this.#worker
+  }
+
+  /** @internal Hands the model, with its optimizer, on to another worker, directly. */
+  move(to: Worker): void {
+    this.#model = this.#model.move(to)
+    this.#worker = to
   }
 
   /** Frees what was made for it on its worker. */

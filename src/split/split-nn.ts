@@ -254,7 +254,9 @@ export class SplitNN {
         }),
       ),
     )
-    const [loss, right] = await Promise.all(sums.map(numberOf))
+    const numbers = Promise.all(sums.map(numberOf))
+    for (const sum of sums) sum.dispose()
+    const [loss, right] = await numbers
     return { loss: loss! / count, accuracy: right === undefined ? null : right / count, rows: count }
   }
 
@@ -323,6 +325,11 @@ export class SplitNN {
   /** Removes what the owners keep of a checkpoint. */
   async remove(checkpoint: SplitCheckpoint): Promise<void> {
     await removeAll(this.workers, checkpoint)
+  }
+
+  /** @internal Hands the first segment on to another worker. */
+  moveFirst(to: Worker): void {
+    this.segments[0]!.move(to)
   }
 
   #inUse<T>(action: () => T): T {

@@ -139,6 +139,8 @@ export interface Verbs {
     response: void
   }
   copyModel: { request: { id: ObjectId; out: ObjectId }; response: void }
+  /** Puts the values of tensors in the place of a model's weights. */
+  assign: { request: { model: ObjectId; values: readonly ObjectId[] }; response: void }
   /** Runs a model. */
   apply: {
     request: {

@@ -18,7 +18,7 @@ import {
   privacyOf,
   type SendOptions,
 } from './pointer.ts'
-import { type Shape, type Spec, shapeError, showShape } from './shape.ts'
+import { type Shape, type Spec, sameShape, shapeError, showShape } from './shape.ts'
 
 /** What is known of a model at the caller: enough to check shapes, and to build it again when it comes home. */
 interface Skeleton {
@@ -160,6 +160,32 @@ export class RemoteModel {
         }),
     )
     return (results.length === 1 ? results[0] : results) as R
+  }
+
+  /**
+   * Puts the values of tensors in the place of the weights: a mean of other models', for instance. The state of its
+   * optimizers stays; gradients that wait for a step are dropped. The weights become as private as the values are.
+   *
+   * @param values pointers on the same worker, one for each of `weights()`, of its shape
+   * @throws RangeError `ERR_SHAPE` when they do not fit; PlacementError when they live elsewhere
+   */
+  assign(values: readonly PointerTensor[]): void {
+    const model = this.#use('assign')
+    if (!Array.isArray(values) || !values.every((value) => value instanceof PointerTensor)) {
+      throw sottoError('ERR_ARGUMENT_TYPE', 'assign: expected a list of pointers, one for each of weights()')
+    }
+    const fits = ({ shape, dtype }: PointerTensor, i: number): boolean =>
+      dtype === 'float32' && sameShape(shape, this.#skeleton.weights[i]!.shape)
+    if (values.length !== this.#weights.length || !values.every(fits)) {
+      throw shapeError(
+        'assign',
+        `the model has weights of ${this.#skeleton.weights.map(({ shape }) => showShape(shape)).join(', ')}, got ${values.map(({ shape }) => showShape(shape)).join(', ')}`,
+      )
+    }
+    for (const value of values)
+      if (value.location !== this.location) throw misplaced('assign', this.location, value.location)
+    this.location.tell('assign', { model, values: values.map((value) => value.use('assign')) })
+    for (const { node } of this.#weights) if (node) node.hasGrad = false
   }
 
   /** A second model on the same worker, with the same weights; optimizers stay with this one. */

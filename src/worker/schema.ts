@@ -204,6 +204,7 @@ export const schemas: { readonly [N in MessageName]: v.GenericSchema<unknown, Re
   relayHome: v.strictObject({ ...part, edge: out }),
   putModel: v.strictObject({ out, model, labels, privacy, optimizers: outs, keep }),
   copyModel: v.strictObject({ id: out, out }),
+  assign: v.strictObject({ model: out, values: ids }),
   apply: v.strictObject({ model: out, operands, out: outs, training: v.boolean(), grad: v.boolean() }),
   getModel: v.strictObject({ id: out, keep: v.boolean(), optimizers: outs }),
   saveModel: v.strictObject({ id: out, name: checkpointName, optimizers: outs }),

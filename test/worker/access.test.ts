@@ -729,6 +729,7 @@ describe.runIf(testBackend === 'wasm')('a serving worker', () => {
       expect(those('done')).toEqual(['apply', 'backward', 'copy', 'copyModel', 'detach', 'fixTensor', 'run'])
       expect(those('ERR_PERMISSION')).toEqual([
         'apply',
+        'assign',
         'backward',
         'get',
         'getModel',

@@ -905,6 +905,7 @@ function template(random: SeededRandom): [string, Record<string, unknown>] {
     case 23:
       return ['putModel', { out: mine(), model: theModel.wire, labels, privacy: privacy(), optimizers: [] }]
     case 24:
+      if (flag()) return ['assign', { model: id().split('#')[0], values: [id(), id()] }]
       return flag()
         ? ['copyModel', { id: id().split('#')[0], out: mine() }]
         : ['getModel', { id: id().split('#')[0], keep: flag(), optimizers: flag() ? [] : ['victim-optimizer'] }]

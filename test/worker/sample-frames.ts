@@ -78,6 +78,7 @@ export const sampleBodies: { readonly [N in MessageName]: Request<N> } = {
   restoreModel: { id: B, name: 'epoch-3', optimizers: [OUT] },
   checkpoints: {},
   removeCheckpoint: { name: 'epoch-3' },
+  assign: { model: B, values: [A, `${B}#0`] },
 }
 
 const checkpoint = { name: 'epoch-3', bytes: 451, sha256: '0123456789abcdef'.repeat(4), savedAt: 1_700_000_000_000 }

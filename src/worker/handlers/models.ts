@@ -1,21 +1,21 @@
 /** Messages about models, and a model as it is kept and as it travels. */
 import { sottoError } from '../../errors.ts'
-import type { tf } from '../../tensor/backend.ts'
+import { tf } from '../../tensor/backend.ts'
 import type { Labels, ObjectId } from '../../tensor/location.ts'
 import { outputShapes } from '../../tensor/model.ts'
 import { type ModelWire, modelFromWire, variableOf, weightsOf } from '../../tensor/model-wire.ts'
-import type { Spec } from '../../tensor/shape.ts'
+import { type Spec, sameShape } from '../../tensor/shape.ts'
 import { Tracked } from '../../tensor/tape.ts'
 import { toWire } from '../../tensor/wire.ts'
 import type { HandlersOf } from '../handlers.ts'
 import type { HostSession } from '../host-session.ts'
 import { type Access, accessOf, combine, derivedFrom, maySee, PUBLIC } from '../permissions.ts'
-import { modelAccess, type StoredModel, type StoredOptimizer } from '../store.ts'
+import { modelAccess, Poison, type StoredModel, type StoredOptimizer } from '../store.ts'
 import { accessOfAll, checkKept, checkNew, checkRoom, compute, failureOf, findOperand, valueFor } from './compute.ts'
 import { asOne, type Coming, recordCame, recordLeft, refuse, refuseChange, seeFailure } from './disclosure.ts'
 import { disposeSlots, optimizerFromWire, optimizerToWire, ownOptimizer } from './optimizers.ts'
 
-export const modelHandlers: HandlersOf<'putModel' | 'copyModel' | 'apply' | 'getModel'> = {
+export const modelHandlers: HandlersOf<'putModel' | 'copyModel' | 'assign' | 'apply' | 'getModel'> = {
   putModel(session, { out, model, labels, privacy, optimizers, keep = false }) {
     checkKept(keep, labels)
     const access = accessOf(privacy, session.name)
@@ -36,6 +36,33 @@ export const modelHandlers: HandlersOf<'putModel' | 'copyModel' | 'apply' | 'get
       optimizers: [],
       came: null,
     })
+  },
+
+  assign(session, { model: id, values }) {
+    const stored = session.host.store.model(id, session)
+    const { weights, owner } = stored
+    if (owner !== session.name) {
+      const message = `assign: the model belongs to ${owner}, who alone may change it`
+      refuseChange(session, 'assign model', specOfModel(stored), message)
+    }
+    const found = values.map((value) => session.host.store.read(value, session))
+    const fits = ({ tracked }: StoredModel['weights'][number], i: number): boolean =>
+      sameShape(tracked.tensor.shape, found[i]!.tensor.shape) && tracked.tensor.dtype === found[i]!.tensor.dtype
+    if (found.length !== weights.length || !weights.every(fits)) {
+      throw sottoError('ERR_SHAPE', 'assign: the values are not of the shapes of the weights')
+    }
+    // All are taken before any is changed: a weight may be the value of another.
+    const taken = found.map(({ tensor }) => tf.clone(tensor))
+    weights.forEach((weight, i) => {
+      weight.tracked.replace(taken[i]!)
+      // Nothing is left of what was there; gradients are those of the weights that were.
+      weight.tracked.zeroGrad()
+      weight.access = found[i]!.access
+      weight.gradAccess = PUBLIC
+    })
+    // Where one failed, a blank stands now: whoever may know is told.
+    const failed = found.find(({ failure }) => failure !== null)
+    if (failed) throw new Poison({ error: failed.failure!, access: accessOfAll(found) })
   },
 
   apply(session, { model: id, operands, out, training, grad }) {
