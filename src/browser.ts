@@ -69,6 +69,7 @@ export { type EvaluateOptions, type Evaluation, SplitNN, type SplitNNOptions } f
 export { type Backend, backends, type ReadyOptions, ready, tf } from './tensor/backend.ts'
 export type { Checkpoint, CheckpointInfo } from './tensor/checkpoint.ts'
 export { noGrad, scope } from './tensor/context.ts'
+export { ErrorFeedback, errorFeedback, type FeedbackOptions } from './tensor/feedback.ts'
 export { send } from './tensor/hook.ts'
 export { gradOf, recordGrad, requireGrad } from './tensor/local-grad.ts'
 export type { Location, Progress, WaitOptions } from './tensor/location.ts'
@@ -83,6 +84,7 @@ export type {
   RmspropConfig,
   SgdConfig,
 } from './tensor/optim.ts'
+export type { Compression } from './tensor/packed.ts'
 export {
   type BackwardOptions,
   type MoveOptions,

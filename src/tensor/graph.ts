@@ -7,6 +7,7 @@
  * are taken in the reverse order of their making, and whatever an edge's gradient depends on was made after it.
  */
 import { sottoError } from '../errors.ts'
+import { type Compressed, packingOf } from './feedback.ts'
 import { type Location, newId, type ObjectId, type OperandWire, type Verbs } from './location.ts'
 import type { TensorWire } from './wire.ts'
 
@@ -24,10 +25,13 @@ export class Edge {
   readonly order = made++
   readonly to: Location
   readonly source: EdgeSource
+  /** How its gradient is packed on the way back. */
+  readonly compressed: Compressed | null
 
-  constructor(source: EdgeSource, to: Location) {
+  constructor(source: EdgeSource, to: Location, compressed: Compressed | null = null) {
     this.source = source
     this.to = to
+    this.compressed = compressed
     // What both ends keep is freed by a backward pass, or when the caller forgets the edge.
     const near = 'at' in source ? { at: source.at, id: this.near } : null
     forgotten.register(this, [{ at: to, id: this.far }, ...(near ? [near] : [])], this)
@@ -136,7 +140,13 @@ export function planBackward(root: BackwardRoot, retain: boolean): BackwardPart[
       continue
     }
     const key = newId()
-    commands.push({ at: to, edge, verb: 'relay', body: { ...part, edge: edge.far, to: to.reach(source.at), key } })
+    const packing = packingOf(edge.compressed, 'gradients')
+    commands.push({
+      at: to,
+      edge,
+      verb: 'relay',
+      body: { ...part, edge: edge.far, to: to.reach(source.at), key, ...packing },
+    })
     commands.push({
       at: source.at,
       edge,

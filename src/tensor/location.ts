@@ -9,6 +9,7 @@ import { checkOptions } from '../options.ts'
 import type { Checkpoint } from './checkpoint.ts'
 import type { ModelWire } from './model-wire.ts'
 import type { OptimizerKind } from './optimizers.ts'
+import type { Compression } from './packed.ts'
 import type { TensorWire } from './wire.ts'
 
 /**
@@ -54,6 +55,16 @@ export interface PassPart {
   readonly end: boolean
   /** Keep the graph for another pass. */
   readonly retain: boolean
+}
+
+/** In what form a tensor is to go to a peer. */
+export interface Packing {
+  readonly encoding: Compression
+  /**
+   * What rounding loses is kept at the sender under this id, and added to what goes next under the same; null: it is
+   * lost.
+   */
+  readonly remainder: ObjectId | null
 }
 
 /** One row per verb. A verb whose response is `void` is not answered unless it fails. */
@@ -105,6 +116,7 @@ export interface Verbs {
       keep: boolean
       edge: ObjectId | null
       optimizers: readonly ObjectId[]
+      compress?: Packing
     }
     response: void
   }
@@ -122,7 +134,7 @@ export interface Verbs {
     response: void
   }
   /** Sends the gradient that a pass brought to an edge back to the worker across it. */
-  relay: { request: PassPart & { edge: ObjectId; to: string; key: string }; response: void }
+  relay: { request: PassPart & { edge: ObjectId; to: string; key: string; compress?: Packing }; response: void }
   /** The same towards the caller, for tensors that the caller sent from a graph of its own. */
   relayHome: { request: PassPart & { edge: ObjectId }; response: TensorWire | null }
 

@@ -1,12 +1,15 @@
 /** Tensors as bytes: little-endian, row by row. */
 import { sottoError } from '../errors.ts'
 import { tf } from './engine.ts'
+import { type PackedWire, unpack } from './packed.ts'
 import { byteSizeOf, type DType, dtypes, type Spec, showShape } from './shape.ts'
 
 /** A tensor as it travels. */
 export interface TensorWire extends Spec {
   /** Elements row by row: float32 and int32 little-endian in 4 bytes, bool in one (0 or 1). */
   readonly data: Uint8Array
+  /** What has one is a {@link PackedWire}. */
+  readonly encoding?: undefined
 }
 
 if (new Uint8Array(new Uint16Array([1]).buffer)[0] !== 1) {
@@ -39,6 +42,9 @@ export function toWire(tensor: tf.Tensor): TensorWire {
   return { shape, dtype, data: isOnWasm(tensor) ? bytes : bytes.slice() }
 }
 
+/** The values of a float32 tensor, to be read and not changed: they may be the engine's own memory. */
+export const valuesOf = (tensor: tf.Tensor): Float32Array => typed(tensor.dataSync(), 'float32') as Float32Array
+
 /** Whether the values are in the memory of the wasm backend: a tensor stays on the backend that it was made on. */
 function isOnWasm({ dataId }: tf.Tensor): boolean {
   const { tensorInfo } = (tf.engine() as unknown as { state: { tensorInfo: WeakMap<object, { backend: object }> } })
@@ -52,7 +58,9 @@ function isOnWasm({ dataId }: tf.Tensor): boolean {
  *
  * @throws ProtocolError when the bytes are not as many as shape and dtype say
  */
-export function fromWire({ shape, dtype, data }: TensorWire): tf.Tensor {
+export function fromWire(wire: TensorWire | PackedWire): tf.Tensor {
+  if (wire.encoding !== undefined) return tf.tensor(unpack(wire), [...wire.shape], 'float32')
+  const { shape, dtype, data } = wire
   if (data.byteLength !== byteSizeOf({ shape, dtype })) {
     throw sottoError(
       'ERR_PROTOCOL',

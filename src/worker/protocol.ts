@@ -8,6 +8,7 @@ import type { Code } from '../errors.ts'
 import type { CheckpointInfo } from '../tensor/checkpoint.ts'
 import type { Labels, ObjectId, Policy, Verbs } from '../tensor/location.ts'
 import type { ModelWire } from '../tensor/model-wire.ts'
+import type { PackedWire } from '../tensor/packed.ts'
 import type { Shape, Spec } from '../tensor/shape.ts'
 import type { TensorWire } from '../tensor/wire.ts'
 import type { Capability } from './capabilities.ts'
@@ -19,7 +20,7 @@ export const PROTOCOL_VERSION = 1
 /** What is told of an object to those who may find it: never its values. */
 export interface ObjectInfo extends Spec, Labels {
   readonly id: ObjectId
-  readonly kind: 'tensor' | 'model' | 'optimizer' | 'share' | 'fixed' | 'failed'
+  readonly kind: 'tensor' | 'model' | 'optimizer' | 'share' | 'fixed' | 'remainder' | 'failed'
   readonly bytes: number
   readonly owner: string
   readonly isPrivate: boolean
@@ -60,7 +61,7 @@ export interface ErrorWire {
 export type Deposit =
   | {
       readonly kind: 'tensor'
-      readonly value: TensorWire
+      readonly value: TensorWire | PackedWire
       readonly labels: Labels
       readonly access: readonly Policy[]
       /** What failed while it was computed from private values. */

@@ -5,7 +5,8 @@ import { isCheckpointName } from '../tensor/checkpoint.ts'
 import type { OperandWire } from '../tensor/location.ts'
 import type { ModelWire } from '../tensor/model-wire.ts'
 import { type OptimizerKind, optimizerRules } from '../tensor/optimizers.ts'
-import { bytesPerElement, dtypes } from '../tensor/shape.ts'
+import { compressions, isWhole, type PackedWire } from '../tensor/packed.ts'
+import { bytesPerElement, dtypes, sizeOf } from '../tensor/shape.ts'
 import type { TensorWire } from '../tensor/wire.ts'
 import type { Deposit, MessageName, Request } from './protocol.ts'
 
@@ -25,17 +26,24 @@ const REFERENCE = new RegExp(`^${ID}(#\\d{1,6})?(#grad)?$`)
 
 const isRecord = (x: unknown): x is Record<string, unknown> => typeof x === 'object' && x !== null && !Array.isArray(x)
 
+const isShape = (x: unknown): x is number[] =>
+  Array.isArray(x) && x.length <= MAX_RANK && x.every((dimension) => Number.isSafeInteger(dimension) && dimension >= 0)
+
 function isTensor(x: unknown): x is TensorWire {
   if (!isRecord(x)) return false
-  const { shape, dtype, data } = x as Partial<TensorWire>
-  if (!dtypes.includes(dtype as never) || !(data instanceof Uint8Array) || !Array.isArray(shape)) return false
-  if (shape.length > MAX_RANK) return false
-  let size = bytesPerElement[dtype!]
-  for (const dimension of shape) {
-    if (!Number.isSafeInteger(dimension) || dimension < 0) return false
-    size *= dimension
-  }
-  return size === data.byteLength
+  const { shape, dtype, data, encoding } = x as Partial<TensorWire>
+  if (!dtypes.includes(dtype as never) || !(data instanceof Uint8Array) || encoding !== undefined) return false
+  return isShape(shape) && sizeOf(shape) * bytesPerElement[dtype!] === data.byteLength
+}
+
+/** A tensor as one worker sends it to another: as it is, or packed. */
+function isSent(x: unknown): x is TensorWire | PackedWire {
+  if (!isRecord(x) || x['encoding'] === undefined) return isTensor(x)
+  const { shape, dtype, encoding, data, scales } = x
+  if (!compressions.includes(encoding as never) || dtype !== 'float32' || !isShape(shape)) return false
+  const binary = encoding === 'int8' ? [data, scales] : [data]
+  if (Object.keys(x).length !== 3 + binary.length || !binary.every((part) => part instanceof Uint8Array)) return false
+  return isWhole(x as unknown as PackedWire)
 }
 
 const isObject = (x: unknown): x is string => typeof x === 'string' && OBJECT.test(x)
@@ -81,6 +89,7 @@ const rights = { allow: names, allowResults: names, allowShares: v.optional(name
 const privacy = v.nullable(v.strictObject(rights))
 const access = v.pipe(v.array(v.strictObject({ owner: name, ...rights })), v.maxLength(256))
 const tensor = v.custom<TensorWire>(isTensor)
+const sent = v.custom<TensorWire | PackedWire>(isSent)
 const operand = v.custom<OperandWire>(isOperand)
 const operands = v.pipe(v.array(operand), v.maxLength(MAX_LIST))
 const count = v.pipe(v.number(), v.integer(), v.minValue(0))
@@ -143,7 +152,7 @@ const secret = v.pipe(bytes, v.length(32))
 export const capability = v.strictObject({ session: out, name, proof: secret })
 
 const deposit = v.variant('kind', [
-  v.strictObject({ kind: v.literal('tensor'), value: tensor, labels, access, failure: v.optional(error) }),
+  v.strictObject({ kind: v.literal('tensor'), value: sent, labels, access, failure: v.optional(error) }),
   v.strictObject({ kind: v.literal('model'), value: model, labels, access }),
   v.strictObject({
     kind: v.literal('share'),
@@ -159,6 +168,7 @@ const deposit = v.variant('kind', [
 ]) as unknown as v.GenericSchema<unknown, Deposit>
 
 const keep = v.exactOptional(v.boolean())
+const compress = v.exactOptional(v.strictObject({ encoding: v.picklist(compressions), remainder: v.nullable(out) }))
 
 const put: v.GenericSchema<unknown, Request<'put'>> = v.strictObject({
   out,
@@ -194,13 +204,21 @@ export const schemas: { readonly [N in MessageName]: v.GenericSchema<unknown, Re
   detach: v.strictObject({ id, out }),
   requireGrad: v.strictObject({ id, requiresGrad: v.boolean() }),
   zeroGrad: v.strictObject({ ids }),
-  transfer: v.strictObject({ id, to: name, key: out, keep: v.boolean(), edge: v.nullable(out), optimizers: outs }),
+  transfer: v.strictObject({
+    id,
+    to: name,
+    key: out,
+    keep: v.boolean(),
+    edge: v.nullable(out),
+    optimizers: outs,
+    compress,
+  }),
   receive: v.strictObject({ key: out, from: name, out, edge: v.nullable(out), optimizers: outs }),
   backward: v.strictObject({
     ...part,
     root: v.union([v.strictObject({ id, seed: operand }), v.strictObject({ edge: out, from: name, key: out })]),
   }),
-  relay: v.strictObject({ ...part, edge: out, to: name, key: out }),
+  relay: v.strictObject({ ...part, edge: out, to: name, key: out, compress }),
   relayHome: v.strictObject({ ...part, edge: out }),
   putModel: v.strictObject({ out, model, labels, privacy, optimizers: outs, keep }),
   copyModel: v.strictObject({ id: out, out }),

@@ -78,7 +78,19 @@ export interface StoredOther extends Owned {
   release(): void
 }
 
-export type Stored = StoredTensor | StoredModel | StoredOptimizer | StoredOther | Failed | StoredEdge
+/**
+ * What rounding lost of the tensors that went one way, to be added to the next: see `remainderOf`. Nobody gets to see it:
+ * it goes on inside what is sent.
+ */
+export interface StoredRemainder extends Owned {
+  readonly kind: 'remainder'
+  readonly shape: Shape
+  values: Float32Array
+  /** Who may see the values that it is left of. */
+  access: Access
+}
+
+export type Stored = StoredTensor | StoredModel | StoredOptimizer | StoredOther | StoredRemainder | Failed | StoredEdge
 
 /** What an id gives to read. */
 export interface Readable {
@@ -221,6 +233,12 @@ export class Store {
     return stored
   }
 
+  remainder(id: ObjectId, by: object): StoredRemainder {
+    const stored = this.#live(id, by)
+    if (stored.kind !== 'remainder') throw wrongKind(id, stored.kind, 'remainder')
+    return stored
+  }
+
   /** Whether the gradient of a leaf has an edge to travel over. */
   isEdgeLeaf(tracked: Tracked): boolean {
     return this.#edgeLeaves.has(tracked)
@@ -329,6 +347,8 @@ function bytesOf(stored: Stored): number {
     case 'share':
     case 'fixed':
       return stored.bytes
+    case 'remainder':
+      return stored.values.byteLength
     default:
       return 0
   }
@@ -362,6 +382,7 @@ function release(stored: Stored): void {
       return stored.release()
     case 'edge':
       return stored.anchor.release()
+    case 'remainder':
     case 'failed':
       return
     default:
@@ -395,6 +416,10 @@ function infoOf(id: ObjectId, stored: Exclude<Stored, StoredEdge>): ObjectInfo {
     case 'fixed': {
       const { shape, dtype, bytes, access } = stored
       return { ...common, ...EMPTY, shape, dtype, bytes, isPrivate: access.length > 0 }
+    }
+    case 'remainder': {
+      const { shape, access } = stored
+      return { ...common, ...EMPTY, shape, bytes: bytesOf(stored), isPrivate: access.length > 0 }
     }
     case 'failed':
       return { ...common, ...EMPTY, isPrivate: stored.access.length > 0 }

@@ -1,4 +1,4 @@
-import { gradOf, noGrad, type PointerTensor, recordGrad, requireGrad, scope, tf } from 'sotto'
+import { errorFeedback, gradOf, noGrad, type PointerTensor, recordGrad, requireGrad, scope, tf } from 'sotto'
 import { expect, it } from 'vitest'
 import { codeOf, onEveryWorker } from './workers.ts'
 
@@ -174,6 +174,23 @@ onEveryWorker((worker) => {
         .backward()
     }
     expect([...(await gradOf(x)).dataSync()]).toEqual([6, 12])
+  })
+
+  it.each(['float16', 'int8'] as const)('relays over a move with %s what is rounded both ways', async (compress) => {
+    const [alice, bob] = [worker('alice'), worker('bob')]
+    const x = leaf([127, 1.01, -3], alice)
+    const feedback = errorFeedback({ values: true })
+    const moved = x.mul(1).move(bob, { requiresGrad: true, compress, feedback })
+    scope(() => moved.mul([0.5, 127, 0.1]).sum().backward())
+    // Halves lie 2^-10 apart from 1 on; both scales are 1.
+    const isInt8 = compress === 'int8'
+    expect(await values(moved)).toEqual(isInt8 ? [127, 1, -3] : [127, 1 + 10 * 2 ** -10, -3])
+    // A tenth is 1638.4 · 2^-14; in the middle of 0 and 1, the even one.
+    expect(await values(x.grad!)).toEqual(isInt8 ? [0, 127, 0] : [0.5, 127, 1638 * 2 ** -14])
+    // The tensor at hand, and what was lost.
+    expect([await alice.objectCount(), await bob.objectCount()]).toEqual([2, 2])
+    feedback.dispose()
+    expect([await alice.objectCount(), await bob.objectCount()]).toEqual([1, 1])
   })
 
   it('moves without a gradient when none is asked for', async () => {

@@ -8,6 +8,7 @@ import { type OpName, ops, tf } from 'sotto'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { SeededRandom } from '../../src/data/random.ts'
 import { type ModelWire, modelToWire } from '../../src/tensor/model-wire.ts'
+import { compressions, pack } from '../../src/tensor/packed.ts'
 import { toWire } from '../../src/tensor/wire.ts'
 import { encode } from '../../src/worker/codec.ts'
 import type { WorkerHost } from '../../src/worker/host.ts'
@@ -313,6 +314,7 @@ const HIDDEN = [
   'hidden-edge',
   'hidden-failed',
   'hidden-fixed',
+  'hidden-remainder',
 ] as const
 
 /** Texts in messages that name no object that there is. */
@@ -347,6 +349,7 @@ describe('the id of an object of another session', () => {
     ['backward', { ...sampleBodies.backward, root: { id: 'x', seed: 'y' } }],
     ['backward', { ...sampleBodies.backward, root: { edge: 'edge', from: 'alice', key: 'key' } }],
     ['transfer', { ...sampleBodies.transfer, id: 'net', optimizers: ['y'] }],
+    ['transfer', { ...sampleBodies.transfer, edge: null, compress: { encoding: 'int8', remainder: 'z' } }],
     ['receive', { ...sampleBodies.receive, optimizers: ['y'] }],
     ['put', { ...sampleBodies.put, edge: 'edge' }],
     ['apply', { ...sampleBodies.apply, operands: ['x', 'x'] }],
@@ -401,6 +404,9 @@ describe('the id of an object of another session', () => {
         out: 'hidden-fixed',
         encoding: { dtype: 'float32', base: 2, precisionFractional: 16 },
       })
+      const compress = { encoding: 'int8', remainder: 'hidden-remainder' }
+      const transfer = { id: 'hidden', to: 'nobody', key: 'k', keep: true, edge: null, optimizers: [], compress }
+      expect(alice.outcome('transfer', transfer)).toBe('ERR_UNKNOWN_PEER')
       expect(alice.outcome('run', run('gather', ['hidden', wire([9], [1], 'int32')], 'hidden-failed'))).not.toBe(
         'no answer',
       )
@@ -833,6 +839,8 @@ function template(random: SeededRandom): [string, Record<string, unknown>] {
       dtype,
     )
   }
+  const encoding = () => random.pick(compressions)
+  const compress = () => (flag() ? {} : { compress: { encoding: encoding(), remainder: flag() ? null : mine() } })
   const part = () => ({ pass: flag() ? null : `p${random.int(3)}`, end: flag(), retain: flag() })
   const operand = () => (random.int(8) === 0 ? random.pick<unknown>([1, -2.5, true, null, tensor()]) : id())
   const labels = { tags: flag() ? [] : ['#victim'], description: '' }
@@ -881,6 +889,7 @@ function template(random: SeededRandom): [string, Record<string, unknown>] {
           keep: flag(),
           edge: edge(),
           optimizers: flag() ? [] : [id().split('#')[0]!],
+          ...compress(),
         },
       ]
     case 18:
@@ -889,6 +898,7 @@ function template(random: SeededRandom): [string, Record<string, unknown>] {
       const content = random.pick<unknown>([
         { kind: 'none' },
         { kind: 'tensor', value: tensor(), labels, access: [{ owner: 'alice', allow: ['mallory'], allowResults: [] }] },
+        { kind: 'tensor', value: pack(new Float32Array(16), [2, 8], encoding()), labels, access: [] },
         { kind: 'model', value: theModel.wire, labels, access: [] },
         { kind: 'failed', error: { code: 'ERR_SHAPE', message: 'no', worker: 'eve', origin: 'x:1' }, access: [] },
       ])
@@ -899,7 +909,7 @@ function template(random: SeededRandom): [string, Record<string, unknown>] {
       return ['backward', { ...part(), root }]
     }
     case 21:
-      return ['relay', { ...part(), edge: `e${random.int(6)}`, to: 'eve', key: key() }]
+      return ['relay', { ...part(), edge: `e${random.int(6)}`, to: 'eve', key: key(), ...compress() }]
     case 22:
       return ['relayHome', { ...part(), edge: `e${random.int(6)}` }]
     case 23:

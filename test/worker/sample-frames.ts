@@ -96,9 +96,29 @@ export const sampleError = {
   origin: 's1:7',
 } as const
 
+const remainder = 'lost'
+const spec = { shape: [2], dtype: 'float32' } as const
+/** The values above, as halves and as integers: 2 is 127 times the scale, 1 is 63.5 times and goes to the even 64. */
+const halves = { ...spec, encoding: 'float16', data: new Uint8Array([0, 60, 0, 64]) } as const
+const integers = {
+  ...spec,
+  encoding: 'int8',
+  data: new Uint8Array([64, 127]),
+  scales: new Uint8Array([4, 2, 129, 60]),
+} as const
+/** Messages with what may be left out of them, and in other forms. */
+export const packedBodies: readonly [name: MessageName, body: unknown][] = [
+  ['deposit', { key: KEY, content: { kind: 'tensor', value: halves, labels, access: [] } }],
+  ['deposit', { key: KEY, content: { kind: 'tensor', value: integers, labels, access: [] } }],
+  ['transfer', { ...sampleBodies.transfer, compress: { encoding: 'int8', remainder } }],
+  ['relay', { ...sampleBodies.relay, compress: { encoding: 'float16', remainder: null } }],
+]
+
 /** At least one frame of every kind, and a request for every message. */
 export const sampleFrames: readonly Frame[] = [
-  ...Object.entries(sampleBodies).map(([name, body], i): Frame => [FrameKind.request, i + 1, name, body]),
+  ...[...Object.entries(sampleBodies), ...packedBodies].map(
+    ([name, body], i): Frame => [FrameKind.request, i + 1, name, body],
+  ),
   [FrameKind.reply, 1, { worker: 'bob', version: 1 }],
   [FrameKind.reply, 2, null],
   [FrameKind.reply, 11, value],

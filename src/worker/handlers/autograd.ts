@@ -12,7 +12,7 @@ import type { Deposit } from '../protocol.ts'
 import { OperationFailed, type StoredEdge } from '../store.ts'
 import { ownCell } from './compute.ts'
 import { poisonOf, recordCame, recordLeft, refuse, refuseChange } from './disclosure.ts'
-import { deliver, failureIn, orTell, tensorDeposit, whenThere } from './transfer.ts'
+import { deliver, failureIn, orTell, tensorDelivery, whenThere } from './transfer.ts'
 
 export const autogradHandlers: HandlersOf<'backward' | 'relay' | 'relayHome'> = {
   backward(session, { root, ...part }) {
@@ -53,7 +53,7 @@ export const autogradHandlers: HandlersOf<'backward' | 'relay' | 'relayHome'> = 
     })
   },
 
-  relay(session, { edge, to, key, ...part }) {
+  relay(session, { edge, to, key, compress, ...part }) {
     const { store } = session.host
     const pass = session.pass(part.pass ?? '')
     return inPass(session, part, () =>
@@ -63,7 +63,7 @@ export const autogradHandlers: HandlersOf<'backward' | 'relay' | 'relayHome'> = 
         const gradient = leaf && pass.gradients.get(leaf)
         if (!part.retain) store.free(edge)
         if (!gradient) return deliver(session, to, key, { kind: 'none' })
-        deliver(session, to, key, tensorDeposit(session, 'gradient', gradient, { access: pass.access, to }))
+        tensorDelivery(session, 'gradient', gradient, { to, key, access: pass.access, compress })()
       }),
     )
   },

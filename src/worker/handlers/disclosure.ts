@@ -3,7 +3,8 @@
  * into the ledger through this file alone, in the same words wherever it happens.
  */
 import { sottoError } from '../../errors.ts'
-import { byteSizeOf, type Shape, type Spec, sizeOf } from '../../tensor/shape.ts'
+import { type PackedWire, travellingBytes } from '../../tensor/packed.ts'
+import { type Shape, type Spec, sizeOf } from '../../tensor/shape.ts'
 import type { HostSession } from '../host-session.ts'
 import type { LedgerEvent } from '../ledger.ts'
 import { type Access, maySee, PUBLIC, refused } from '../permissions.ts'
@@ -14,13 +15,13 @@ function write(
   session: HostSession,
   event: LedgerEvent,
   operation: string,
-  spec: Spec,
+  spec: Spec | PackedWire,
   details: { from?: string; to?: string; tags: readonly string[]; why: string },
 ): void {
   const { id, ledger } = session.host
   const { shape, dtype } = spec
   // Of a secret that is shared, nobody sees a byte.
-  const bytes = event === 'refused' || event === 'shared' ? 0 : byteSizeOf(spec)
+  const bytes = event === 'refused' || event === 'shared' ? 0 : travellingBytes(spec)
   const isRelayed = event === 'came' ? session.comesRelayed(details.from) : session.goesRelayed(details.to)
   const route = isRelayed ? ({ route: 'relayed' } as const) : {}
   ledger.record({ event, operation, shape, dtype, from: id, to: id, ...details, ...route, bytes })

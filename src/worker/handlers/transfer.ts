@@ -1,9 +1,9 @@
 /** Messages that bring tensors and models from one worker to another, and what such a delivery is made of. */
 import { sottoError } from '../../errors.ts'
 import { tf } from '../../tensor/backend.ts'
-import type { Labels, ObjectId } from '../../tensor/location.ts'
+import type { Labels, ObjectId, Packing } from '../../tensor/location.ts'
 import { Anchor, Tracked } from '../../tensor/tape.ts'
-import { fromWire, specOf, toWire } from '../../tensor/wire.ts'
+import { fromWire, specOf } from '../../tensor/wire.ts'
 import type { HandlersOf } from '../handlers.ts'
 import type { HostSession } from '../host-session.ts'
 import { type Access, accessFrom, plainAccess } from '../permissions.ts'
@@ -12,27 +12,29 @@ import { modelAccess, NO_LABELS, Poison, type StoredModel } from '../store.ts'
 import { checkFree, checkNew, checkRoom, storeTensor } from './compute.ts'
 import { poisonOf, recordCame, recordLeft, refuse, seeFailure } from './disclosure.ts'
 import { packModel, specOfModel, storeModel } from './models.ts'
+import { outgoing } from './packing.ts'
 
 export const transferHandlers: HandlersOf<'transfer' | 'receive'> = {
-  transfer(session, { id, to, key, keep, edge, optimizers }) {
+  transfer(session, { id, to, key, keep, edge, optimizers, compress }) {
     const { store } = session.host
     orTell(session, to, key, () => {
       if (store.find(id)?.kind === 'model') {
         const stored = store.model(id, session)
+        if (compress !== undefined) throw sottoError('ERR_WRONG_KIND', 'move: a tensor is compressed, a model is not')
         deliver(session, to, key, modelDeposit(session, stored, to, optimizers))
         if (!keep && stored.owner === session.name) for (const gone of [id, ...optimizers]) store.free(gone)
         return
       }
-      if (edge !== null) {
-        checkFree(session, edge)
-        checkRoom(session, 'move', [], 1)
-      }
       const { tensor, access, labels, tracked, owner, failure } = seeFailure(session, 'move', () =>
         store.read(id, session),
       )
-      const deposit = tensorDeposit(session, 'move', tensor, { access, to, labels, failure })
-      if (edge !== null && tracked && owner === session.name) addEdge(session, edge, tracked, access, false)
-      deliver(session, to, key, deposit)
+      const send = tensorDelivery(session, 'move', tensor, { to, key, access, labels, failure, compress })
+      if (edge !== null) {
+        checkFree(session, edge)
+        checkRoom(session, 'move', [], 1)
+        if (tracked && owner === session.name) addEdge(session, edge, tracked, access, false)
+      }
+      send()
       if (!keep && owner === session.name) store.free(id)
     })
   },
@@ -92,25 +94,39 @@ export function orTell(session: HostSession, to: string, key: string, action: ()
   }
 }
 
-/** Checks that a tensor may go to a peer, writes it down and packs it. */
-export function tensorDeposit(
+/** Checks that a tensor may go to a peer; gives what writes it down and hands it over. */
+export function tensorDelivery(
   session: HostSession,
   operation: string,
   tensor: tf.Tensor,
   {
-    access,
     to,
+    key,
+    access: own,
     labels = NO_LABELS,
     failure = null,
-  }: { access: Access; to: string; labels?: Labels; failure?: ErrorWire | null },
-): Deposit {
-  const spec = specOf(tensor)
+    compress,
+  }: {
+    to: string
+    key: string
+    access: Access
+    labels?: Labels
+    failure?: ErrorWire | null
+    compress: Packing | undefined
+  },
+): () => void {
+  const leaving = outgoing(session, operation, tensor, own, compress)
+  const { access } = leaving
   const { tags } = labels
-  if (!session.mayMoveTo(access, to)) refuse(session, operation, spec, { to, access, tags })
+  if (!session.mayMoveTo(access, to)) refuse(session, operation, specOf(tensor), { to, access, tags })
   session.linkTo(to)
-  const value = toWire(tensor)
-  recordLeft(session, operation, spec, { to, access, tags })
-  return { kind: 'tensor', value, labels, access: plainAccess(access), ...(failure === null ? {} : { failure }) }
+  return () => {
+    const value = leaving.value()
+    recordLeft(session, operation, value, { to, access, tags })
+    const content = { kind: 'tensor', value, labels, access: plainAccess(access) } as const
+    deliver(session, to, key, failure === null ? content : { ...content, failure })
+    leaving.hasLeft()
+  }
 }
 
 /** Checks that a model may go to a peer, writes it down and packs it. */
