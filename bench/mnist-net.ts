@@ -1,5 +1,5 @@
 /** The network of the split-MNIST demo, for benchmarks. */
-import { type Optimizer, optim, type PointerTensor, scope, tf, type Worker } from 'sotto'
+import { type MoveOptions, type Optimizer, optim, type PointerTensor, scope, tf, type Worker } from 'sotto'
 
 export const bottom = (seed = 1): tf.Sequential =>
   tf.sequential({
@@ -31,12 +31,13 @@ export const batch = (size = 64) => ({
   labels: tf.randomUniform([size], 0, 10, 'int32', 8) as tf.Tensor1D,
 })
 
-/** The net split over two workers; `step` trains it on rows that lie there, and gives the loss. */
+/** The net split over two workers; `step` trains it on rows that lie there, and gives the loss, `apply` the scores. */
 export function splitNet(
   alice: Worker,
   bob: Worker,
   optimizerOf: (parameters: PointerTensor[]) => Optimizer = (p) => optim.sgd(p, { learningRate: 0.03 }),
-): { step(x: PointerTensor, y: PointerTensor): PointerTensor } {
+  over: MoveOptions = {},
+): { step(x: PointerTensor, y: PointerTensor): PointerTensor; apply(x: PointerTensor): PointerTensor } {
   const near = bottom().send(alice)
   const far = top().send(bob)
   const optimizer = optimizerOf([...near.parameters(), ...far.parameters()])
@@ -44,7 +45,7 @@ export function splitNet(
     step: (x, y) =>
       scope(() => {
         const loss = far
-          .apply(near.apply(x).move(bob, { requiresGrad: true }))
+          .apply(near.apply(x).move(bob, { ...over, requiresGrad: true }))
           .logSoftmax()
           .nllLoss(y)
         loss.backward()
@@ -52,5 +53,6 @@ export function splitNet(
         optimizer.zeroGrad()
         return loss
       }),
+    apply: (x) => scope(() => far.apply(near.apply(x).move(bob))),
   }
 }
