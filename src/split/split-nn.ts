@@ -9,6 +9,7 @@
 import { sottoError } from '../errors.ts'
 import { checkOptions, numberOption } from '../options.ts'
 import { noGrad, scope, track } from '../tensor/context.ts'
+import { type Compression, compressions } from '../tensor/packed.ts'
 import type { PointerTensor } from '../tensor/pointer.ts'
 import type { Worker } from '../worker/worker.ts'
 import { type FitOptions, type FitResult, fit } from './fit.ts'
@@ -31,6 +32,11 @@ export interface SplitNNOptions {
    * normalisation). 1 unless given.
    */
   readonly microBatches?: number
+  /**
+   * Form in which activations, and gradients on the way back, cross between workers: a half or a quarter of the bytes, and
+   * rounded. With `int8`, what the rounding of gradients lost is fed back (`errorFeedback`). float32 unless given.
+   */
+  readonly compress?: Compression
 }
 
 export interface EvaluateOptions {
@@ -64,8 +70,8 @@ export class SplitNN {
    * @throws RangeError `ERR_SHAPE` when one does not give what the next takes
    */
   constructor(segments: readonly (SegmentOptions | readonly SegmentOptions[])[], options: SplitNNOptions = {}) {
-    checkOptions('SplitNN', options, ['loss', 'join', 'microBatches'])
-    const { loss = 'softmaxCrossEntropy', join = 'concat', microBatches = 1 } = options
+    checkOptions('SplitNN', options, ['loss', 'join', 'microBatches', 'compress'])
+    const { loss = 'softmaxCrossEntropy', join = 'concat', microBatches = 1, compress } = options
     if (!Array.isArray(segments) || segments.length === 0 || segments.some((at) => Array.isArray(at) && !at.length)) {
       throw sottoError('ERR_ARGUMENT_TYPE', 'SplitNN: expected a list of segments: [{ model, worker, optimizer }, …]')
     }
@@ -80,6 +86,11 @@ export class SplitNN {
     }
     checkJoin('SplitNN', join)
     numberOption('SplitNN', 'microBatches', microBatches, { integer: true, from: 1 })
+    if (compress !== undefined && !compressions.includes(compress)) {
+      throw sottoError('ERR_ARGUMENT_VALUE', `SplitNN: "compress" expected one of ${compressions.join(', ')}`, {
+        option: 'compress',
+      })
+    }
     this.#loss = lossRow('SplitNN', loss)
     const made: Segment[] = []
     try {
@@ -90,7 +101,7 @@ export class SplitNN {
         }),
       )
       checkChain('SplitNN', stages, join)
-      this.#stages = new Stages(stages, { loss: this.#loss.loss, join })
+      this.#stages = new Stages(stages, { loss: this.#loss.loss, join, compress: compress ?? null })
       this.#firsts = stages[0]!.length
     } catch (error) {
       for (const segment of made) segment.dispose()
@@ -219,7 +230,10 @@ export class SplitNN {
         x,
         count,
         microBatches: this.#microBatches,
-        save: (name, progress) => saveAll(this.segments, name, progress),
+        save: (name, progress) => {
+          this.#stages.forgetLost()
+          return saveAll(this.segments, name, progress)
+        },
         remove: (checkpoint) => removeAll(this.workers, checkpoint),
       },
       options,
@@ -298,6 +312,7 @@ export class SplitNN {
   async save(name: string, options: { weights: true }): Promise<SplitCheckpointWithWeights>
   async save(name: string, options: { weights?: boolean } = {}): Promise<SplitCheckpoint | SplitCheckpointWithWeights> {
     checkOptions('save', options, ['weights'])
+    this.#stages.forgetLost()
     const saved = saveAll(this.segments, name, null)
     if (options.weights !== true) return await saved
     const models = Promise.all(this.segments.map(({ model }) => model.fetch()))
@@ -319,6 +334,7 @@ export class SplitNN {
    *   `RemoteModel.restore` throws
    */
   async load(checkpoint: SplitCheckpoint): Promise<void> {
+    this.#stages.forgetLost()
     await loadAll(this.segments, checkpoint)
   }
 
@@ -349,6 +365,7 @@ export class SplitNN {
   /** Frees the models that were sent for it, with their optimizers. */
   dispose(): void {
     this.#forget()
+    this.#stages.forgetLost()
     for (const segment of this.segments) segment.dispose()
   }
   [Symbol.dispose](): void {

@@ -1,9 +1,12 @@
 /** What is done at each stage of a split network with the rows that pass it: forward, and back. */
 import { isSottoError, sottoError } from '../errors.ts'
 import { noGrad, scope, unscoped } from '../tensor/context.ts'
+import { type ErrorFeedback, errorFeedback } from '../tensor/feedback.ts'
 import type { BackwardPart, Edge } from '../tensor/graph.ts'
+import type { Location } from '../tensor/location.ts'
 import type { Optimizer } from '../tensor/optim.ts'
-import { misplaced, type PointerTensor } from '../tensor/pointer.ts'
+import type { Compression } from '../tensor/packed.ts'
+import { type MoveOptions, misplaced, type PointerTensor } from '../tensor/pointer.ts'
 import type { Worker } from '../worker/worker.ts'
 import { cutNoise } from './cut-noise.ts'
 import { type Join, joined } from './join.ts'
@@ -15,6 +18,8 @@ import type { Segment } from './segment.ts'
 export interface StagesOptions {
   readonly loss: LossFunction
   readonly join: Join
+  /** Form in which activations and gradients cross between workers; float32 if there is none. */
+  readonly compress: Compression | null
 }
 
 /** Rows on their way through the network and back: a batch, or a part of one. */
@@ -83,10 +88,13 @@ export class Stages {
   readonly #options: StagesOptions
   /** Optimizers by the stage at whose gradients all of theirs are there. */
   readonly #steps: readonly (readonly Optimizer[])[]
+  /** What rounding lost, by the way that it was lost on: of each stage, by the worker that gives to it. */
+  readonly #feedback: Map<Location, ErrorFeedback>[]
 
   constructor(stages: readonly (readonly Segment[])[], options: StagesOptions) {
     this.#stages = stages
     this.#options = options
+    this.#feedback = stages.map(() => new Map())
     const first = new Map<Optimizer, number>()
     stages.forEach((segments, stage) => {
       for (const { optimizer } of segments) if (optimizer && !first.has(optimizer)) first.set(optimizer, stage)
@@ -233,12 +241,35 @@ export class Stages {
     const to = this.#stages[stage]![0]!.worker
     const there = given.map((activations) => {
       if (activations.location === to) return activations
-      const moved = activations.move(to, { requiresGrad: isRecorded && activations.requiresGrad })
+      const requiresGrad = isRecorded && activations.requiresGrad
+      const moved = activations.move(to, { requiresGrad, ...this.#packing(stage, activations.location, requiresGrad) })
       const edge = moved.node?.edge
       if (edge) edges?.set(edge, stage - 1)
       return moved
     })
     return [joined(this.#options.join, there)]
+  }
+
+  /** How activations go from a worker to a stage. Of what is learnt nothing from, nothing is fed back. */
+  #packing(stage: number, from: Location, isRecorded: boolean): Pick<MoveOptions, 'compress' | 'feedback'> {
+    const { compress } = this.#options
+    if (compress === null) return {}
+    if (compress !== 'int8' || !isRecorded) return { compress }
+    const known = this.#feedback[stage]!
+    let feedback = known.get(from)
+    if (feedback === undefined) {
+      feedback = errorFeedback()
+      known.set(from, feedback)
+    }
+    return { compress, feedback }
+  }
+
+  /** Forgets what rounding lost: what goes on from here goes on the same way wherever it was broken. */
+  forgetLost(): void {
+    for (const known of this.#feedback) {
+      for (const feedback of known.values()) feedback.dispose()
+      known.clear()
+    }
   }
 
   /** At which stage a part of a backward pass is to be done. Edges of others lead to the first stage, or to before it. */

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { batches, hook, optim, type PointerTensor, type SplitCheckpoint, tf, VirtualWorker } from 'sotto'
+import { batches, hook, optim, type PointerTensor, type SplitCheckpoint, tf, VirtualWorker, type Worker } from 'sotto'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { readyForTest } from '../backend.ts'
 import { codeOf } from '../conformance/workers.ts'
@@ -258,6 +258,66 @@ describe('training over epochs', () => {
         expect(rest.epochs.at(-1)!.loss).toBe(result.epochs.at(-1)!.loss)
       }
     }
+  })
+
+  it('sends a half or a quarter of the bytes where it is told to, and goes on from a checkpoint all the same', async () => {
+    const bytes = new Map<string, number>()
+    for (const compress of [undefined, 'float16', 'int8'] as const) {
+      const make = (own: (id: string) => Worker = worker) =>
+        split(forms['vanilla']!, own, layers, data, { microBatches: 2, ...(compress ? { compress } : {}) })
+      const { net, x, y, workers } = make()
+      const saved: SplitCheckpoint[] = []
+      const losses: number[] = []
+      await net.fit(
+        { x, y },
+        {
+          epochs: 2,
+          onBatch: async ({ loss }) => void losses.push(await numberIn(loss)),
+          checkpoint: { name: 'run', every: 2, onSave: (each) => void saved.push(each) },
+        },
+      )
+      const { links } = await workers[0]!.stats()
+      bytes.set(
+        compress ?? 'float32',
+        links.filter(({ role }) => role === 'peer').reduce((sum, link) => sum + link.bytesIn + link.bytesOut, 0),
+      )
+      const again = make((id) => workers.find((each) => each.id === id)!)
+      // Broken after the third checkpoint: kept on purpose, where a training keeps only its last.
+      const before = make((id) => workers.find((each) => each.id === id)!)
+      let third: SplitCheckpoint | undefined
+      const controller = new AbortController()
+      const training = before.net.fit(before, {
+        epochs: 2,
+        signal: controller.signal,
+        checkpoint: {
+          name: 'broken',
+          every: 2,
+          onSave: (each) => {
+            if (each.progress!.epoch !== 2 || each.progress!.batch !== 2) return
+            third = each
+            controller.abort()
+          },
+        },
+      })
+      await expect(training).rejects.toMatchObject({ code: 'ERR_ABORTED' })
+      await again.net.load(third!)
+      const rest: number[] = []
+      await again.net.fit(again, {
+        epochs: 2,
+        from: third!.progress!,
+        onBatch: async ({ loss }) => void rest.push(await numberIn(loss)),
+        checkpoint: { name: 'rest', every: 2 },
+      })
+      expect(rest, compress).toEqual(losses.slice(7))
+      net.dispose()
+    }
+    const plain = bytes.get('float32')!
+    // Rows of 16: at 8 bits each has a scale of 4 bytes beside its 16. The links carry little else.
+    expect(bytes.get('float16')! / plain).toBeCloseTo(1 / 2, 1)
+    expect(bytes.get('int8')! / plain).toBeCloseTo(20 / 64, 1)
+    expect(await codeOf(() => split(forms['vanilla']!, worker, layers, data, { compress: 'bzip' as never }))).toBe(
+      'ERR_ARGUMENT_VALUE',
+    )
   })
 
   it('says which owner has gone, and goes on from the last checkpoint when it has come back', async () => {
