@@ -210,7 +210,10 @@ export interface Progress {
 export interface WaitOptions {
   /** Gives the wait up with `ERR_ABORTED`. What was asked for may be carried out all the same. */
   readonly signal?: AbortSignal
-  /** Milliseconds for this answer, after which it is given up with `ERR_TIMEOUT`. */
+  /**
+   * Milliseconds for this answer, after which it is given up with `ERR_TIMEOUT`. A stretch in which this thread is busy
+   * counts for an eighth of them at most: what came meanwhile is read first.
+   */
   readonly timeout?: number
   /** Told how far a large answer has come. */
   readonly onProgress?: (progress: Progress) => void

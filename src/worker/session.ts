@@ -22,6 +22,7 @@ import {
   type TellName,
   type TunnelFrame,
 } from './protocol.ts'
+import { afterAwake } from './transport/awake.ts'
 import type { Following, Transport } from './transport/transport.ts'
 import { Tunnels } from './transport/tunnel.ts'
 
@@ -112,8 +113,6 @@ export interface SessionOptions {
 const WINDOW = { commands: 16_384, bytes: 64 * 2 ** 20 }
 /** Milliseconds for what was issued to be carried out when a session is to end. */
 const LEAVING = 10_000
-/** What a timer takes at most, in milliseconds: 25 days. */
-const LONGEST = 2 ** 31 - 1
 /** Bytes of a command that does not wait for larger ones to be acknowledged. */
 const SMALL = 64 * 2 ** 10
 /** What may be held here; beyond it, issuing a command throws. */
@@ -281,33 +280,35 @@ export class Session {
   /** Gives an answer up by its signal or after its time. */
   #watch(seq: number, name: string, { signal, timeout }: WaitOptions): void {
     if (signal !== undefined) {
-      const abort = () => this.#giveUp(seq, aborted(name, signal))
+      const giveUp = () => this.#giveUp(seq, aborted(name, signal))
+      // What came in time lies unread if this end was busy until now; a wish to stop is another matter.
+      const abort = () => (isTimeout(signal.reason) ? nextTurn(giveUp) : giveUp())
       signal.addEventListener('abort', abort, { once: true })
       this.#pending.get(seq)!.settled = () => signal.removeEventListener('abort', abort)
     }
     const { worker, timeout: silence = 0 } = this.#options
     if (timeout !== undefined) {
       const message = `${name}: no answer from ${worker} within ${timeout} ms`
-      const timer = setTimeout(
-        () => this.#giveUp(seq, sottoError('ERR_TIMEOUT', message, { worker })),
-        Math.min(timeout, LONGEST),
-      )
+      const callOff = afterAwake(timeout, () => this.#giveUp(seq, sottoError('ERR_TIMEOUT', message, { worker })))
       const before = this.#pending.get(seq)!.settled
       this.#pending.get(seq)!.settled = () => {
-        clearTimeout(timer)
+        callOff()
         before?.()
       }
     }
     if (silence > 0 && this.#silence === null) {
       this.#lastWord = performance.now()
-      this.#silence = setInterval(() => this.#checkSilence(silence), Math.max(10, silence / 4))
+      // After a turn: whoever was busy has its own timers first, and what came meanwhile later.
+      const look = () => nextTurn(() => this.#checkSilence(silence))
+      this.#silence = setInterval(look, Math.max(10, silence / 4))
     }
   }
 
   #checkSilence(silence: number): void {
+    if (this.#silence === null) return
     const waiting = [...this.#pending, ...this.#partial]
     if (waiting.length === 0) {
-      clearInterval(this.#silence!)
+      clearInterval(this.#silence)
       this.#silence = null
     } else if (this.#transport.passed !== this.#passed) {
       // It takes what it is sent, or sends a large answer.
@@ -497,6 +498,7 @@ export class Session {
     this.#sites.clear()
     this.#held.length = 0
     if (this.#silence !== null) clearInterval(this.#silence)
+    this.#silence = null
     for (const [seq, { site }] of [...this.#pending, ...this.#partial]) {
       this.#settle(seq)?.reject(this.#closedError(site.what))
     }
@@ -512,9 +514,12 @@ export function callerSession(transport: Transport, identity: string, worker: st
   return new Session(transport, { name: identity, worker, id: newId(), secret, timeout })
 }
 
+const isTimeout = (reason: unknown): boolean => (reason as { name?: string } | undefined)?.name === 'TimeoutError'
+
 function aborted(name: string, { reason }: AbortSignal): Error {
-  const isTimeout = (reason as { name?: string } | undefined)?.name === 'TimeoutError'
-  const [code, why] = isTimeout ? (['ERR_TIMEOUT', 'timed out'] as const) : (['ERR_ABORTED', 'gave up'] as const)
+  const [code, why] = isTimeout(reason)
+    ? (['ERR_TIMEOUT', 'timed out'] as const)
+    : (['ERR_ABORTED', 'gave up'] as const)
   return sottoError(code, `${name}: the wait for its answer ${why}, by its signal`, {}, reason)
 }
 

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { getEventListeners } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { MessageChannel } from 'node:worker_threads'
 import { isSottoError, type SottoErrorLike, send, tf, VirtualWorker, type VirtualWorkerOptions } from 'sotto'
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { newId, type WaitOptions } from '../../src/tensor/location.ts'
@@ -9,6 +10,7 @@ import { type Frame, FrameKind, PROTOCOL_VERSION } from '../../src/worker/protoc
 import { callerSession } from '../../src/worker/session.ts'
 import { dialHere } from '../../src/worker/transport/local.ts'
 import { memoryPair } from '../../src/worker/transport/memory.ts'
+import { PortTransport } from '../../src/worker/transport/thread.ts'
 import { readyForTest, testBackend } from '../backend.ts'
 import { peerSession } from './peer-session.ts'
 
@@ -469,6 +471,26 @@ describe('a wait', () => {
     expect(await stateOf(waiting)).toBe('waits')
     theirs.send([FrameKind.reply, 2, null])
     expect(await waiting).toBeNull()
+    session.close()
+  })
+})
+
+describe('a caller that blocks its own thread for longer than it waits', () => {
+  it.each([
+    ['of every answer', 40, () => ({})],
+    ['of this answer', 0, () => ({ timeout: 40 })],
+    ['of a signal', 0, () => ({ signal: AbortSignal.timeout(40) })],
+  ] as const)('gets the answer that came meanwhile, and no ERR_TIMEOUT: time %s', async (_, silence, waitOf) => {
+    const { port1, port2 } = new MessageChannel()
+    const session = callerSession(new PortTransport(port1, () => new Error('lost')), 'me', 'bob', silence)
+    port2.postMessage([FrameKind.reply, 1, { worker: 'bob', version: PROTOCOL_VERSION }])
+    // From here the turn of timers comes first, and then that of what is to be read.
+    await new Promise(setImmediate)
+    const asked = session.ask('flush', {}, waitOf())
+    port2.postMessage([FrameKind.reply, 2, 'in time'])
+    const until = performance.now() + 120
+    while (performance.now() < until);
+    expect(await asked).toBe('in time')
     session.close()
   })
 })
