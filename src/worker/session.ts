@@ -188,7 +188,8 @@ export class Session {
    * Issues a command that is not answered unless it fails.
    *
    * @throws SessionError `ERR_SESSION_CLOSED`, or the code with which the session ended; `ERR_LIMIT` when far more was
-   *   issued than the worker has carried out: wait for a result, or for `flush()`, now and then
+   *   issued than the worker has carried out: wait for a result, or for `flush()`, now and then; and when the command is
+   *   larger than the worker takes. Then it was never issued, and the session goes on
    */
   tell<N extends TellName>(name: N, body: Request<N>, onProgress?: (progress: Progress) => void): void {
     if (this.isClosed) {
@@ -209,7 +210,7 @@ export class Session {
     const seq = ++this.#seq
     if (name in waiting) this.#lastWaiting = seq
     const frame: RequestFrame = [FrameKind.request, seq, name, body]
-    if (name in silent) this.#issue(frame, bytes, isHandledAtOnce)
+    if (name in silent) this.#issueOrNot(frame, bytes, isHandledAtOnce)
     else if (isHandledAtOnce) {
       // Whether it fails is known before `send` returns, with the caller still on the stack: nothing to note before.
       const outer = this.#now
@@ -218,7 +219,7 @@ export class Session {
       this.#now = outer
     } else {
       this.#sites.set(seq, noted(whatOf(name, body), name === 'put' ? FEW_FRAMES : OWN_FRAMES))
-      this.#issue(frame, bytes, false, onProgress)
+      this.#issueOrNot(frame, bytes, false, onProgress)
     }
   }
 
@@ -226,7 +227,7 @@ export class Session {
    * Issues a command and waits for its answer.
    *
    * Rejects with the failure of the command; `ERR_ABORTED` by the signal; `ERR_TIMEOUT` when the worker has said nothing
-   * for so long.
+   * for so long; `ERR_LIMIT` when the command is larger than the worker takes.
    */
   ask<N extends AskName>(name: N, body: Request<N>, wait: WaitOptions = {}): Promise<Response<N>> {
     const site = noted(whatOf(name, body), OWN_FRAMES)
@@ -241,14 +242,36 @@ export class Session {
       if (this.#pending.size + this.#partial.size === 1) this.#transport.hold?.(true)
       this.#watch(seq, name, wait)
       const bytes = this.#transport.isSynchronous ? 0 : payloadBytes(body)
-      this.#issue([FrameKind.request, seq, name, body], bytes, this.#transport.isSynchronous)
+      try {
+        this.#issueOrNot([FrameKind.request, seq, name, body], bytes, this.#transport.isSynchronous)
+      } catch (error) {
+        this.#giveUp(seq, error as Error)
+      }
     })
+  }
+
+  /** Issues a command; one that cannot be sent was none, and the next has its number. */
+  #issueOrNot(frame: RequestFrame, bytes: number, atOnce: boolean, onProgress?: (progress: Progress) => void): void {
+    try {
+      this.#issue(frame, bytes, atOnce, onProgress)
+    } catch (error) {
+      const [, seq, name, body] = frame
+      // Inside one process it may have been carried out by now.
+      if (this.#transport.isSynchronous || !isSottoError(error)) throw error
+      this.#seq = seq - 1
+      this.#sites.delete(seq)
+      if (this.#underWay.at(-1)?.seq === seq) this.#bytesUnderWay -= this.#underWay.pop()!.bytes
+      const { worker } = this.#options
+      throw sottoError(error.code, `${whatOf(name, body)}: ${error.message}`, { ...error.details, worker }, error)
+    }
   }
 
   /** Sends a command, or holds it until the worker has room for it. */
   #issue(frame: RequestFrame, bytes: number, atOnce: boolean, onProgress?: (progress: Progress) => void): void {
     if (this.#held.length === 0 && atOnce) return this.#transport.send(frame)
     if (this.#held.length > 0 || !this.#hasRoom(bytes)) {
+      // Later, nobody could be told that it was never issued.
+      this.#transport.check?.(frame)
       this.#held.push({ frame, bytes, onProgress })
       this.#bytesHeld += bytes
     } else this.#send(frame, bytes, onProgress)

@@ -466,6 +466,52 @@ once('a large tensor on a slow line', () => {
   })
 })
 
+once('a command that is larger than the worker takes', () => {
+  const FRAME = 300_000
+  const limits = { frame: FRAME }
+  const ofBob = expect.objectContaining({ code: 'ERR_LIMIT', details: { worker: 'bob' } })
+  /** 330 kB of weights, of which none is so large that it would follow its frame in pieces. */
+  const layered = () => {
+    const layer = () => tf.layers.dense({ units: 64, inputShape: [64], kernelInitializer: 'ones' })
+    const model = tf.sequential({ layers: Array.from({ length: 20 }, layer) })
+    closing.push(() => model.dispose())
+    return model
+  }
+  const tags = Array.from({ length: 2000 }, (_, i) => `#${i}`.padEnd(250, 'x'))
+
+  it('fails alone and at its line, told or asked, and does not end the session: "request n was to come next"', async () => {
+    const { worker } = await site('bob', { serve: { limits } })
+    const x = tf.tensor([1, 2, 3]).send(worker)
+    expect(() => layered().send(worker)).toThrow(ofBob)
+    expect(() => layered().send(worker)).toThrow(/^putModel: a message of \d+ bytes is above the limit of 300000/)
+    await expect(worker.search(tags)).rejects.toThrow(ofBob)
+    const [sum, found] = [x.add(1).get(), worker.search(['#none'])]
+    expect([await valuesOf(sum), await found]).toEqual([[2, 3, 4], []])
+    await worker.flush()
+    expect((await worker.stats()).objects).toBe(1)
+  })
+
+  it('fails so behind others that are held until there is room, too', async () => {
+    const { worker } = await site('bob', { serve: { limits } })
+    const x = tf.tensor([1, 2, 3]).send(worker)
+    // The window of commands, and some beyond it.
+    for (let i = 0; i < 17_000; i++) worker.tell('free', { ids: [] })
+    expect(() => layered().send(worker)).toThrow(ofBob)
+    expect(await valuesOf(x.mul(2).get())).toEqual([2, 4, 6])
+    await worker.flush()
+  })
+
+  it('fails where it was issued when it is a peer that takes none so large, and the link to the peer goes on', async () => {
+    const { worker: bob } = await site('bob')
+    const { worker: alice } = await site('alice', { serve: { limits } })
+    const model = layered().send(bob)
+    // Now bob has heard from alice what she takes.
+    await tf.tensor([1]).send(bob).move(alice).get()
+    expect(await codeOf(() => model.move(alice).get())).toBe('ERR_LIMIT')
+    expect(await valuesOf(tf.tensor([7]).send(bob).move(alice).get())).toEqual([7])
+  })
+})
+
 describe.runIf(isLong && testBackend === 'wasm')('somebody who does not read', () => {
   it('is not sent more than some answers, and the worker carries out no more meanwhile', async () => {
     const { worker, proxy, server } = await site('bob', { connect: { timeout: 60_000 } })

@@ -270,10 +270,10 @@ export class Link implements Transport {
   send(frame: Frame, onProgress?: (progress: Progress) => void): void {
     if (this.#closed) return
     const large = partsOf(frame)
-    this.traffic.framesOut++
     if (large !== null) return this.#sendLarge(large, onProgress)
     const bytes = encodeHere(frame)
     this.#checkLimit(bytes.length + 1)
+    this.traffic.framesOut++
     if (this.#batchBytes + bytes.length > BATCH) this.#flush()
     if (this.#batchBytes === 0) this.#batchBytes = 1
     this.#batch = withRoom(this.#batch, this.#batchBytes + bytes.length)
@@ -296,14 +296,26 @@ export class Link implements Transport {
     this.#flush()
     const total = parts.reduce((sum, { bytes }) => sum + bytes.length, 0)
     const sending: Sending = { done: 0, total, onProgress }
-    const named = parts.map(({ bytes, path }) => ({ id: this.#nextPart++, bytes, path }))
-    const list = named.map(({ id, bytes, path }) => [id, bytes.length, path])
-    const message = messageOf(MessageKind.headed, head, list)
-    this.#checkLimit(message.length)
+    const message = this.#headOf({ head, parts })
+    this.traffic.framesOut++
     this.#retain(message, null)
-    for (const { id, bytes } of named) this.#outgoing.push({ id, bytes, at: 0, sending })
+    for (const { bytes } of parts) this.#outgoing.push({ id: this.#nextPart++, bytes, at: 0, sending })
     this.#outgoingBytes += total
     this.#pump()
+  }
+
+  /** The message before the parts of a frame, which get the next numbers. */
+  #headOf({ head, parts }: NonNullable<ReturnType<typeof partsOf>>): Uint8Array {
+    const list = parts.map(({ bytes, path }, i) => [this.#nextPart + i, bytes.length, path])
+    const message = messageOf(MessageKind.headed, head, list)
+    this.#checkLimit(message.length)
+    return message
+  }
+
+  check(frame: Frame): void {
+    const large = partsOf(frame)
+    if (large !== null) this.#headOf(large)
+    else this.#checkLimit(encode(frame).length + 1)
   }
 
   #checkLimit(bytes: number): void {

@@ -18,8 +18,14 @@ export interface Following {
 
 /** One end of a connection. Frames arrive in the order in which they were sent, each once, until it closes. */
 export interface Transport {
-  /** Sends a frame; does nothing once closed. */
+  /**
+   * Sends a frame; does nothing once closed.
+   *
+   * @throws what {@link check} does; then nothing was sent
+   */
   send(frame: Frame, onProgress?: (progress: Progress) => void): void
+  /** @throws SessionError `ERR_LIMIT` for a frame that is larger than the other end takes; ProtocolError for what does not travel */
+  check?(frame: Frame): void
   /** Closes both ends. The reason reaches the listeners of both. */
   close(reason?: Error): void
   /**
