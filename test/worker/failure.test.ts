@@ -93,31 +93,42 @@ async function opsOf({ server }: Pick<Site, 'server'>): Promise<Record<string, n
   return ops
 }
 
-/** Cuts connections of some proxies, one after another, each after some bytes that it lets through. */
+/** What a cutter needs of a site. */
+interface Cuttable {
+  readonly proxy: TcpProxy
+  readonly server: { stats(): { readonly framesIn: number } }
+}
+
+/**
+ * Cuts connections of some proxies, one after another, each after some bytes that it lets through. Where nothing has
+ * come through since the last cut, it lets through twice as many: a message is as large as what was said in one turn,
+ * and on a busy machine larger than any number that was chosen before.
+ */
 class Cutter {
-  readonly #proxies: readonly TcpProxy[]
+  readonly #sites: readonly Cuttable[]
   readonly #random: SeededRandom
   readonly #bytes: number
   #left: number
 
-  constructor(
-    sites: readonly Pick<Site, 'proxy'>[],
-    { cuts, bytes, seed }: { cuts: number; bytes: number; seed: number },
-  ) {
-    this.#proxies = sites.map(({ proxy }) => proxy)
+  constructor(sites: readonly Cuttable[], { cuts, bytes, seed }: { cuts: number; bytes: number; seed: number }) {
+    this.#sites = sites
     this.#random = new SeededRandom(seed)
     this.#bytes = bytes
     this.#left = cuts
-    for (const proxy of this.#proxies) this.#aim(proxy)
+    for (const site of this.#sites) this.#aim(site, this.#bytes)
   }
 
-  #aim(proxy: TcpProxy): void {
+  #aim(site: Cuttable, bytes: number): void {
     if (this.#left-- <= 0) return
-    proxy.cutAfter(1 + Math.floor(2 * this.#bytes * this.#random.float()), () => this.#aim(proxy))
+    const { proxy, server } = site
+    const before = server.stats().framesIn
+    proxy.cutAfter(1 + Math.floor(2 * bytes * this.#random.float()), () =>
+      this.#aim(site, server.stats().framesIn === before ? 2 * bytes : this.#bytes),
+    )
   }
 
   get made(): number {
-    return this.#proxies.reduce((sum, { cuts }) => sum + cuts, 0)
+    return this.#sites.reduce((sum, { proxy }) => sum + proxy.cuts, 0)
   }
 }
 
@@ -250,7 +261,8 @@ once('connections that break', () => {
       closing.push(() => proxy.close())
       const offered = await offerWorker(proxy.url, { id, ...TIMES })
       closing.push(() => offered.close(0))
-      sites.push({ proxy, worker: await hub.worker(id, { timeout: 20_000 }) })
+      const server = { stats: () => offered.host.stats() }
+      sites.push({ proxy, server, worker: await hub.worker(id, { timeout: 20_000 }) })
     }
     const [alice, bob] = sites.map(({ worker }) => worker) as [SocketWorker, SocketWorker]
     const cutter = new Cutter(sites, { cuts: CUTS, bytes: 30_000, seed: 14 })
