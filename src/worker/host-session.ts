@@ -220,13 +220,13 @@ export class HostSession {
       return this.#slowDown()
     }
     if (!(result instanceof Promise)) {
-      this.#done(seq, result)
+      this.#done(seq, name, result)
       return this.#slowDown()
     }
     this.#waitFor(
       result
         .then(
-          (value) => this.#done(seq, value),
+          (value) => this.#done(seq, name, value),
           (error) => this.#fail(seq, name, results, error),
         )
         .then(() => this.#drained()),
@@ -265,14 +265,23 @@ export class HostSession {
     }
   }
 
-  #done(seq: number, result: unknown): void {
+  #done(seq: number, name: string, result: unknown): void {
     if (this.#ended) return
     const { bytesIn } = this.#transport.traffic
-    if (result !== undefined) this.#transport.send([FrameKind.reply, seq, result])
+    if (result !== undefined) this.#reply(seq, name, result)
     else if (seq % ACK_EVERY === 0 || bytesIn - this.#ackedBytes > ACK_BYTES) {
       this.#ackedBytes = bytesIn
       const [first = seq + 1] = this.#arriving.keys()
       if (first > 1) this.#transport.send([FrameKind.ack, Math.min(seq, first - 1)])
+    }
+  }
+
+  /** Answers; where that cannot be sent, because the other end takes none so large, it says so. */
+  #reply(seq: number, name: string, result: unknown): void {
+    try {
+      this.#transport.send([FrameKind.reply, seq, result])
+    } catch (error) {
+      this.#fail(seq, name, [], error)
     }
   }
 
@@ -306,7 +315,7 @@ export class HostSession {
       }
     } else {
       // Nothing, where a success would have been acknowledged, would tell too.
-      this.#done(seq, undefined)
+      this.#done(seq, name, undefined)
     }
     if (!this.greeted) this.close(isSottoError(thrown) ? thrown : undefined)
   }

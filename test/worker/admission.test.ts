@@ -1,10 +1,12 @@
 /** Who is let in by a worker as a peer, and how much a caller and all callers together may have there. */
 import { tf } from 'sotto'
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { sottoError } from '../../src/errors.ts'
 import { toWire } from '../../src/tensor/wire.ts'
 import { type Capability, capabilityFor } from '../../src/worker/capabilities.ts'
+import { encode } from '../../src/worker/codec.ts'
 import type { Limits } from '../../src/worker/host.ts'
-import { FrameKind } from '../../src/worker/protocol.ts'
+import { type Frame, FrameKind } from '../../src/worker/protocol.ts'
 import { Session } from '../../src/worker/session.ts'
 import { dialHere } from '../../src/worker/transport/local.ts'
 import { readyForTest } from '../backend.ts'
@@ -412,6 +414,29 @@ describe('a limit', () => {
     await new Promise((resolve) => setTimeout(resolve, 0))
     expect(host.store.count).toBe(0)
     goesOn(other)
+  })
+
+  it('of what a caller takes fails the one command whose answer is larger, and ends no session', async () => {
+    const { host } = hostForTest()
+    /** As a link to a caller that takes a kilobyte. */
+    class Narrow extends RawSession {
+      override send(frame: Frame): void {
+        if (encode(frame).length > 1000) throw sottoError('ERR_LIMIT', 'a message is above the limit')
+        super.send(frame)
+      }
+    }
+    const me = new Narrow(host).hello('me')
+    for (let i = 0; i < 10; i++) me.request('put', { ...put(`x${i}`), labels: { tags: ['#x'], description: '' } })
+    expect(me.outcome('search', { tags: ['#x'] })).toBe('ERR_LIMIT')
+    // So does one that had to wait for its answer.
+    const receive = { key: 'k', from: 'alice', out: 'moved', edge: null, optimizers: [] }
+    me.request('receive', receive)
+    const waited = me.request('objects', {})
+    me.peer('alice').request('deposit', nothing('k'))
+    await new Promise((resolve) => setTimeout(resolve, 0))
+    expect(me.answer(waited)).toMatchObject({ error: { code: 'ERR_LIMIT' } })
+    me.request('free', { ids: Array.from({ length: 9 }, (_, i) => `x${i}`) })
+    goesOn(me)
   })
 
   it('of deposits is one for all sessions, in number and in bytes', () => {
