@@ -21,7 +21,7 @@ import { Prg, randomSeed } from './prg.ts'
 import type { Contribution, PartyContext, PartyOperand, Protocol } from './protocols/protocol.ts'
 import { ring } from './ring/choose.ts'
 import type { Planes, Words } from './ring/kernels.ts'
-import { bytesOf, concatenated, type RingTensor, wordsOf } from './ring/tensor.ts'
+import { bytesOf, concatenated, type RingTensor, roomFor, wordsOf } from './ring/tensor.ts'
 import { type RingOp, ringRow } from './ring-ops.ts'
 import { type About, StoredShare } from './stored-share.ts'
 import { UsedIndices } from './used-indices.ts'
@@ -201,11 +201,7 @@ export class Party implements Member {
     const shapeOf = (operand: (typeof operands)[number]): Shape =>
       operand instanceof StoredShare ? operand.shape : operand.known.shape
     const shapes = row.shapes(operands.map(shapeOf), attrs)
-    checkRoom(
-      this.session,
-      op,
-      shapes.map((shape) => ({ shape, dtype: 'int32' })),
-    )
+    checkRoom(this.session, op, shapes.map(roomFor))
     if (shapes.length !== out.length) {
       throw sottoError('ERR_PROTOCOL', `${op}: gives ${shapes.length} results, ${out.length} were named`)
     }

@@ -923,6 +923,13 @@ describe('with limits', () => {
     ],
     ['a random secret', { elements: 10 }, ({ parties, carol }) => sharedRandom([11], parties, { provider: carol })],
     ['a result', { elements: 10 }, ({ x }) => x.tile([4])],
+    // 48 to 80 bytes are there, and 24 elements are to come: 192 bytes, and not 96.
+    ['a result, of eight bytes an element,', { bytes: 220 }, ({ x }) => x.tile([8])],
+    [
+      'a share, of eight bytes an element,',
+      { bytes: 220 },
+      ({ parties, carol }) => share(fixPrecision(Array(24).fill(1)), parties, { provider: carol }),
+    ],
     [
       'a secret too many',
       { objects: 12 },

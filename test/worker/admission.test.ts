@@ -288,6 +288,21 @@ describe('a limit', () => {
     expect(me.outcome('put', put('again', 60))).toBe('no answer')
   })
 
+  it('of bytes counts eight for an element of fixed precision, whatever its dtype', () => {
+    const { host, me } = open({ bytes: 112 })
+    const fix = (out: string) => ['fixTensor', { id: 'x', out, encoding: fixed }] as const
+    me.request('put', put('x', 8))
+    expect(me.outcome(...fix('f'))).toBe('no answer')
+    // 96 are there: 16 bytes would be four numbers, and are two elements.
+    const slice = { attrs: [[0], [4]], divisor: null, out: ['s'], encodings: [fixed] }
+    expect(me.outcome('fixedRun', { op: 'slice', operands: ['f'], ...slice })).toBe('ERR_LIMIT')
+    me.request('free', { ids: ['f'] })
+    me.request('put', put('y', 5))
+    expect(host.store.bytes).toBe(52)
+    expect(me.outcome(...fix('g'))).toBe('ERR_LIMIT')
+    goesOn(me)
+  })
+
   const leaf = { requiresGrad: true }
   const makers: Readonly<Record<string, (i: number) => [name: string, body: object]>> = {
     put: (i) => ['put', put(`a${i}`)],

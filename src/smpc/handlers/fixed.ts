@@ -8,7 +8,7 @@ import { type Access, combine, derivedFrom, maySee, PUBLIC } from '../../worker/
 import { Poison } from '../../worker/store.ts'
 import { FixedPrecisionTensor } from '../fixed-precision.ts'
 import type { SecretHandlers } from '../handlers.ts'
-import { bytesOf, ringZeros } from '../ring/tensor.ts'
+import { bytesOf, ringZeros, roomFor } from '../ring/tensor.ts'
 import { type RingOp, ringRow, runClear } from '../ring-ops.ts'
 import { guarded, StoredFixed, sourceOf, specFor } from '../stored-fixed.ts'
 import { publicOperand } from './operands.ts'
@@ -17,7 +17,7 @@ export const fixedHandlers: SecretHandlers<'fixTensor' | 'floatTensor' | 'fixedR
   fixTensor(session, { id, out, encoding }) {
     checkNew(session, [out])
     const source = sourceOf(session, 'fixPrecision', id, encoding)
-    checkRoom(session, 'fixPrecision', [specFor(encoding, source.shape)])
+    checkRoom(session, 'fixPrecision', [roomFor(source.shape)])
     const { value, failure, failed } = source.encode()
     session.host.store.add(out, new StoredFixed(session, value, encoding, source.access, failure))
     if (failed !== null) throw failed
@@ -63,11 +63,7 @@ export const fixedHandlers: SecretHandlers<'fixTensor' | 'floatTensor' | 'fixedR
     if (shapes.length !== out.length || encodings.length !== out.length) {
       throw sottoError('ERR_PROTOCOL', `${op}: gives ${shapes.length} results, ${out.length} were named`)
     }
-    checkRoom(
-      session,
-      op,
-      shapes.map((shape, i) => specFor(encodings[i]!, shape)),
-    )
+    checkRoom(session, op, shapes.map(roomFor))
     const access = derivedFrom(found.reduce((sum: Access, one) => combine(sum, one.access), PUBLIC))
     const before = found.find(({ failure }) => failure !== null)?.failure ?? null
     const made = guarded(

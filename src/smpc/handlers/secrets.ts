@@ -26,7 +26,7 @@ import { membersOf } from '../members.ts'
 import { Party } from '../party.ts'
 import { randomSeed } from '../prg.ts'
 import { ring } from '../ring/choose.ts'
-import { ringTensor } from '../ring/tensor.ts'
+import { ringTensor, roomFor } from '../ring/tensor.ts'
 import { sourceOf, specFor } from '../stored-fixed.ts'
 import { shareFrom, sharesOf } from '../stored-share.ts'
 import { partyOf, together } from './groups.ts'
@@ -176,7 +176,7 @@ export const secretHandlers: SecretHandlers<
 }
 
 function checkNewShare(session: HostSession, operation: string, out: string, shape: Shape): void {
-  checkRoom(session, operation, [{ shape, dtype: 'int32' }])
+  checkRoom(session, operation, [roomFor(shape)])
   checkNew(session, [out])
 }
 

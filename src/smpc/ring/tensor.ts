@@ -21,6 +21,8 @@ export interface RingTensor {
 
 export const ringTensor = (shape: Shape, data: Words): RingTensor => ({ shape, data })
 export const reshaped = ({ data }: RingTensor, shape: Shape): RingTensor => ({ shape, data })
+/** What they take on a worker, whatever dtype their values have. */
+export const roomFor = (shape: Shape) => ({ shape, elementBytes: 8 })
 export const ringZeros = (shape: Shape): RingTensor => ({ shape, data: new BigUint64Array(sizeOf(shape)) })
 
 /** Little-endian bytes, as they travel. Shares the memory. */

@@ -3,7 +3,7 @@ import { sottoError } from '../../errors.ts'
 import { tf } from '../../tensor/backend.ts'
 import type { Labels, ObjectId, OperandWire } from '../../tensor/location.ts'
 import type { Value } from '../../tensor/ops.ts'
-import { byteSizeOf, type Spec, showShape, sizeOf } from '../../tensor/shape.ts'
+import { byteSizeOf, type Shape, type Spec, showShape, sizeOf } from '../../tensor/shape.ts'
 import { record, type Segment, Tracked } from '../../tensor/tape.ts'
 import { fromWire, specOf } from '../../tensor/wire.ts'
 import type { HostSession } from '../host-session.ts'
@@ -83,12 +83,16 @@ export function checkKept(keep: boolean, { tags }: Labels): void {
   if (keep && tags.length === 0) throw sottoError('ERR_ARGUMENT_VALUE', 'send: what is kept needs tags to be found by')
 }
 
+/** What a result will take: a tensor by its dtype; what else is kept, so many bytes an element. */
+export type Room = Spec | { readonly shape: Shape; readonly elementBytes: number }
+const sizeOfRoom = (room: Room): number => ('dtype' in room ? byteSizeOf(room) : room.elementBytes * sizeOf(room.shape))
+
 /**
  * Refuses results that the worker has no room for, before anything is computed.
  *
  * @param more what will be kept besides: edges, optimizers
  */
-export function checkRoom(session: HostSession, name: string, specs: readonly Spec[], more = 0): void {
+export function checkRoom(session: HostSession, name: string, specs: readonly Room[], more = 0): void {
   const { elements, objects, bytes, identityObjects, identityBytes } = session.host.limits
   for (const { shape } of specs) {
     if (!(sizeOf(shape) <= elements)) {
@@ -103,7 +107,7 @@ export function checkRoom(session: HostSession, name: string, specs: readonly Sp
   if (store.count + count > objects) {
     throw sottoError('ERR_LIMIT', `${name}: the worker holds ${objects} objects, and no more fit`)
   }
-  const size = specs.reduce((sum, spec) => sum + byteSizeOf(spec), 0)
+  const size = specs.reduce((sum, spec) => sum + sizeOfRoom(spec), 0)
   if (store.bytes + size > bytes) {
     throw sottoError('ERR_LIMIT', `${name}: the worker holds ${store.bytes} of ${bytes} bytes, and ${size} do not fit`)
   }
