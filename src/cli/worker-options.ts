@@ -31,6 +31,8 @@ const limits = keysOf<keyof ServerLimits>({
   identityBytes: true,
   identitySessions: true,
   inFlight: true,
+  waitingBytes: true,
+  unsentBytes: true,
   peerTimeout: true,
   deposits: true,
   checkpoints: true,

@@ -90,6 +90,8 @@ export class HostSession {
   /** Commands whose bytes are under way, with the ids that they bring. */
   readonly #arriving = new Map<number, ReadonlySet<string>>()
   #queuedBytes = 0
+  /** The same, and those of commands that are on their way: what this session has of what the host counts. */
+  #waitingBytes = 0
   #busy = false
   #ended = false
   #seq = 0
@@ -122,6 +124,10 @@ export class HostSession {
   get queued(): number {
     return this.#queue.length + (this.#busy ? 1 : 0)
   }
+  /** Bytes of answers that wait to be sent. */
+  get unsent(): number {
+    return this.#transport.backlog
+  }
   /** What passes this session's connection for somebody else. */
   get tunnels(): Tunnels {
     return this.#tunnels
@@ -142,39 +148,77 @@ export class HostSession {
       }
       this.#seq = frame[1]
       if (following !== undefined) this.#await(frame, following)
-      else if (this.#busy || this.#queue.length > 0 || this.#isHeldUp(frame)) this.#hold(frame)
-      else this.#handle(frame)
+      else this.#take(frame)
     } catch (error) {
       this.close(error as Error)
     }
   }
 
+  /** Carries a command out, or keeps it for its turn. */
+  #take(frame: RequestFrame): void {
+    if (this.#busy || this.#queue.length > 0 || this.#isHeldUp(frame)) this.#hold(frame)
+    else this.#handle(frame)
+  }
+
   /** Keeps a command for its turn. A caller that keeps to its window never has so much before it. */
   #hold(frame: RequestFrame): void {
     const { inFlight } = this.host.limits
-    const isOver = this.#queue.length >= inFlight
     // Of those beyond the limit, what is needed to refuse them is kept; and of that no more than of the others.
     if (this.#queue.length >= 2 * inFlight) {
       throw sottoError('ERR_LIMIT', `${this.#queue.length} commands of this session wait; no more fit`)
     }
-    this.#queuedBytes += isOver ? 0 : payloadBytes(frame)
+    const kept =
+      this.#queue.length < inFlight
+        ? this.#within(frame, payloadBytes(frame))
+        : refusing(frame, `${inFlight} commands of this session waited; no more fit`)
+    const bytes = payloadBytes(kept)
+    this.#count(bytes)
+    this.#queuedBytes += bytes
     if (this.#queue.length > 0 && this.#queuedBytes > QUEUED)
       throw sottoError('ERR_LIMIT', `${QUEUED} bytes of commands wait; no more fit`)
-    this.#queue.push(isOver ? [frame[0], frame[1], frame[2], OVER] : frame)
+    this.#queue.push(kept)
+  }
+
+  /** A command, or where its bytes do not fit among those that wait on this worker, what is needed to refuse it. */
+  #within(frame: RequestFrame, bytes: number): RequestFrame {
+    const { waitingBytes: most } = this.host.limits
+    const before = this.host.waitingBytes
+    // One that is larger than all that may wait fits where nothing does.
+    if (bytes === 0 || before === 0 || before + bytes <= most) return frame
+    return refusing(
+      frame,
+      `commands of all sessions wait, of ${most} bytes at most, and ${bytes} more do not fit`,
+      'out',
+    )
+  }
+
+  #count(bytes: number): void {
+    this.#waitingBytes += bytes
+    this.host.waitingBytes += bytes
   }
 
   /** Sets a command aside until all of it is there. */
-  #await(frame: RequestFrame, { whole }: Following): void {
+  #await(frame: RequestFrame, following: Following): void {
+    const { total } = following
+    const kept = this.#within(frame, total)
+    if (kept !== frame) {
+      following.drop()
+      return this.#take(kept)
+    }
+    this.#count(total)
     const [, seq, name, body] = frame
     const goesFirst = Object.hasOwn(bringing, name) && this.greeted
     this.#arriving.set(seq, goesFirst ? idsOf(body, bringing[name]!) : new Set())
     if (!goesFirst) this.#busy = true
-    whole.then(
+    following.whole.then(
       () => {
+        if (this.#ended) return
         this.#arriving.delete(seq)
         if (!goesFirst) this.#busy = false
         this.#queue.unshift(frame)
-        this.#queuedBytes += payloadBytes(frame)
+        const bytes = payloadBytes(frame)
+        this.#queuedBytes += bytes
+        this.#count(bytes - total)
         this.#goOn()
       },
       (error: Error) => this.close(error),
@@ -187,7 +231,9 @@ export class HostSession {
       const next = this.#queue[0]
       if (next === undefined || this.#isHeldUp(next)) return
       this.#queue.shift()
-      this.#queuedBytes -= payloadBytes(next)
+      const bytes = payloadBytes(next)
+      this.#queuedBytes -= bytes
+      this.#count(-bytes)
       this.#handle(next)
     }
   }
@@ -208,8 +254,9 @@ export class HostSession {
       const row = messageRow(name)
       if (row === undefined) throw sottoError('ERR_UNKNOWN_MESSAGE', 'there is no message of that name')
       this.#checkMay(name, row)
-      if (body === OVER) {
-        throw sottoError('ERR_LIMIT', `${this.host.limits.inFlight} commands of this session waited; no more fit`)
+      if (body instanceof Over) {
+        results = body.results
+        throw sottoError('ERR_LIMIT', body.message)
       }
       const request = checkRequest(name, row.schema, body) as object
       results = resultsOf(request)
@@ -239,7 +286,8 @@ export class HostSession {
     if (drained !== undefined) this.#waitFor(drained)
   }
   #drained(): Promise<void> | undefined {
-    if (this.#transport.backlog <= BACKLOG) return undefined
+    const { backlog } = this.#transport
+    if (backlog <= BACKLOG && !this.host.isClogged(backlog)) return undefined
     return new Promise((resolve) => this.#transport.onDrain(resolve))
   }
 
@@ -537,6 +585,7 @@ export class HostSession {
     for (const peer of this.#inbound) peer.close(this.#hasEnded())
     this.#tunnels.end()
     this.#queue.length = 0
+    this.#count(-this.#waitingBytes)
     for (const name of [...this.#passes.keys()]) this.endPass(name, false)
     this.host.store.endSession(this)
     if (this.principal.role === 'peer') this.principal.owner.#lost(this, reason)
@@ -566,8 +615,21 @@ export class HostSession {
   }
 }
 
-/** The body of a command that came when too many waited. */
-const OVER = Symbol('over')
+/** The body of a command that came when too much waited. */
+class Over {
+  readonly message: string
+  readonly results: readonly string[]
+  constructor(message: string, results: readonly string[]) {
+    this.message = message
+    this.results = results
+  }
+}
+
+/** A command of which is kept why it is refused, and the ids in some of its fields, which will stand for the failure. */
+function refusing([kind, seq, name, body]: RequestFrame, message: string, ...fields: readonly string[]): RequestFrame {
+  const results = [...idsOf(body, fields)].filter((id) => /^[\w-]{1,64}$/.test(id))
+  return [kind, seq, name, new Over(message, results)]
+}
 
 /** Milliseconds between looks at what is still going on. */
 const POLL = 5

@@ -31,6 +31,10 @@ export interface Limits extends CheckpointLimits {
   readonly identitySessions: number
   /** Commands of one session that wait for their turn. */
   readonly inFlight: number
+  /** Bytes of commands of all sessions that wait for their turn, or of which some are still on their way. */
+  readonly waitingBytes: number
+  /** Bytes of answers of all sessions that wait to be sent: beyond it, those that have most carry out nothing more. */
+  readonly unsentBytes: number
   /** Milliseconds that a command waits for a peer. */
   readonly peerTimeout: number
   /** Deposits of peers that nobody has asked for yet. */
@@ -47,6 +51,8 @@ export const defaultLimits: Limits = {
   identityBytes: 16 * GIB,
   identitySessions: 1000,
   inFlight: 100_000,
+  waitingBytes: 4 * GIB,
+  unsentBytes: 4 * GIB,
   peerTimeout: 60_000,
   deposits: 10_000,
   checkpoints: 10_000,
@@ -115,6 +121,8 @@ export class WorkerHost {
   readonly ledger = new Ledger()
   readonly checkpoints: Checkpoints
   readonly mailboxCount = new MailboxCount()
+  /** Bytes of commands of all sessions that wait, or are on their way. */
+  waitingBytes = 0
   readonly dial: HostOptions['dial']
   /** Who takes the tunnels that begin at a caller or a peer; unless set, nobody. */
   onTunnel: (session: HostSession, accept: () => Channel) => void = (_, accept) => accept().close()
@@ -220,6 +228,18 @@ export class WorkerHost {
       if (name === identity && peers.get(peer)?.key === key) return true
     }
     return false
+  }
+
+  /**
+   * Whether a session should let answers leave before it makes more: all sessions have too much of them, and this one, of
+   * which so many bytes wait, more than its part.
+   */
+  isClogged(unsent: number): boolean {
+    const { unsentBytes } = this.limits
+    if (unsent <= unsentBytes / this.#sessions.size) return false
+    let all = 0
+    for (const session of this.#sessions) all += session.unsent
+    return all > unsentBytes
   }
 
   /** Sessions of callers and peers. */

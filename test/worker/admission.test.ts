@@ -431,6 +431,77 @@ describe('a limit', () => {
     goesOn(other)
   })
 
+  const turn = () => new Promise((resolve) => setTimeout(resolve, 0))
+  const waitFor = (session: RawSession) =>
+    session.request('receive', { key: 'k', from: 'alice', out: `moved-${session.id}`, edge: null, optimizers: [] })
+  const goOn = async (session: RawSession): Promise<void> => {
+    session.peer('alice').request('deposit', nothing('k'))
+    await turn()
+  }
+
+  it('of bytes of commands that wait is one for all sessions: beyond it a command fails, and no session ends', async () => {
+    const { host, me, other } = open({ waitingBytes: 100 })
+    for (const session of [me, other]) waitFor(session)
+    const [mine, theirs, small] = [
+      me.request('put', put('x', 15)),
+      other.request('put', put('y', 15)),
+      other.request('put', put('z', 10)),
+    ]
+    expect(host.waitingBytes).toBe(100)
+    await goOn(other)
+    expect(other.answer(theirs)).toMatchObject({ error: { code: 'ERR_LIMIT' } })
+    expect(other.answer(small)).toBeUndefined()
+    // Whoever asks for it hears why it is not there.
+    expect(other.outcome('get', { id: 'y', keep: true })).toBe('ERR_LIMIT')
+    expect(other.outcome('get', { id: 'z', keep: true })).toBe('value')
+    expect(other.outcome('put', put('again', 15))).toBe('no answer')
+    await goOn(me)
+    expect(me.answer(mine)).toBeUndefined()
+    expect(me.outcome('get', { id: 'x', keep: true })).toBe('value')
+    expect(host.waitingBytes).toBe(0)
+    for (const session of [me, other]) goesOn(session)
+  })
+
+  it('of bytes of commands holds for those on their way, of which nothing is kept beyond it', async () => {
+    const { host, me, other } = open({ waitingBytes: 100 })
+    // One that is larger than all of it fits where nothing waits.
+    const mine = me.announce('put', put('x', 2000), 8000)
+    const theirs = other.announce('put', put('y', 20), 80)
+    expect([mine.parts.isDropped, theirs.parts.isDropped]).toEqual([false, true])
+    expect(other.answer(theirs.seq)).toMatchObject({ error: { code: 'ERR_LIMIT' } })
+    expect(other.outcome('get', { id: 'y', keep: true })).toBe('ERR_LIMIT')
+    mine.parts.come()
+    await turn()
+    expect(me.outcome('get', { id: 'x', keep: true })).toBe('value')
+    expect(host.waitingBytes).toBe(0)
+    me.announce('put', put('z', 20), 80)
+    expect(host.waitingBytes).toBe(80)
+    // The end of a session makes room.
+    me.close()
+    expect(host.waitingBytes).toBe(0)
+    goesOn(other)
+  })
+
+  it('of bytes of answers is one for all sessions: those with more than their part wait, and others go on', async () => {
+    const { host, me, again, other } = open({ unsentBytes: 900 })
+    for (const session of [me, other]) session.request('put', put(`x-${session.id}`))
+    me.backlog = 850
+    expect(me.outcome('objects', {})).toBe('value')
+    again.backlog = 100
+    // The answer is the last one until some have left.
+    expect(me.outcome('objects', {})).toBe('value')
+    const waits = me.request('objects', {})
+    for (let i = 0; i < 3; i++)
+      expect([again, other].map((session) => session.outcome('objects', {}))).toEqual(['value', 'value'])
+    await turn()
+    expect(me.answer(waits)).toBeUndefined()
+    me.drain()
+    await turn()
+    expect(me.answer(waits)).toMatchObject({ value: [{}] })
+    goesOn(me)
+    host.close()
+  })
+
   it('of what a caller takes fails the one command whose answer is larger, and ends no session', async () => {
     const { host } = hostForTest()
     /** As a link to a caller that takes a kilobyte. */

@@ -328,6 +328,25 @@ once('a link', () => {
     expect(ends).toEqual([3, 1, 2])
   })
 
+  it('keeps nothing of large parts that are not wanted; the frame is whole without them, and others follow', async () => {
+    const pair = new Pair(false)
+    const came: unknown[] = []
+    pair.listener.link.onFrame((frame, following) => {
+      const [, n, , body] = frame as Frame
+      if (n === 1) following!.drop()
+      following?.whole.then(() => came.push([n, body]))
+    })
+    const { link } = pair.dialler
+    const bytes = bigBytes(MIB)
+    for (const n of [1, 2]) link.send([FrameKind.request, n, 'put', { bytes }])
+    await pair.calm()
+    expect(came).toEqual([
+      [1, { bytes: null }],
+      [2, { bytes }],
+    ])
+    expect(link.backlog).toBe(0)
+  })
+
   it('tells who waits for room once the backlog is small, and at its end', async () => {
     const pair = new Pair(false)
     let calls = 0

@@ -13,7 +13,7 @@ import {
 } from '../../src/worker/protocol.ts'
 import type { LocalCredentials } from '../../src/worker/transport/local.ts'
 import { MemoryListener } from '../../src/worker/transport/memory.ts'
-import type { Transport } from '../../src/worker/transport/transport.ts'
+import type { Following, Transport } from '../../src/worker/transport/transport.ts'
 
 /** 32 bytes that follow from a text: what is drawn at random elsewhere, and must be the same in every run here. */
 const bytesFrom = (text: string): Uint8Array =>
@@ -50,7 +50,7 @@ export type Answer = { readonly value: unknown } | { readonly error: ErrorWire }
 /** A session that sends whatever it is told to, frame by frame or byte by byte, and keeps every answer. */
 export class RawSession implements Transport {
   readonly isSynchronous = false
-  readonly backlog = 0
+  backlog = 0
   readonly traffic = { framesIn: 0, framesOut: 0, bytesIn: 0, bytesOut: 0 }
   readonly answers: Frame[] = []
   seq = 0
@@ -60,7 +60,8 @@ export class RawSession implements Transport {
   /** Why it was closed; undefined while it is open. */
   closed: { readonly reason: Error | undefined } | undefined
   readonly #host: WorkerHost
-  #toHost: (frame: Frame | Error) => void = () => {}
+  #toHost: (frame: Frame | Error, following?: Following) => void = () => {}
+  #drained: (() => void)[] = []
   readonly #onClose: ((reason: Error | undefined) => void)[] = []
 
   constructor(host: WorkerHost, credentials: LocalCredentials = { role: 'caller' }) {
@@ -72,14 +73,20 @@ export class RawSession implements Transport {
     // What cannot be encoded would break a session over a socket.
     this.answers.push(decode(encode(frame)))
   }
-  onFrame(listener: (frame: Frame | Error) => void): void {
+  onFrame(listener: (frame: Frame | Error, following?: Following) => void): void {
     this.#toHost = listener
   }
   onClose(listener: (reason: Error | undefined) => void): void {
     this.#onClose.push(listener)
   }
   onDrain(listener: () => void): void {
-    listener()
+    if (this.backlog === 0) listener()
+    else this.#drained.push(listener)
+  }
+  /** All that was sent has left. */
+  drain(): void {
+    this.backlog = 0
+    for (const listener of this.#drained.splice(0)) listener()
   }
   close(reason?: Error): void {
     if (this.closed) return
@@ -101,6 +108,20 @@ export class RawSession implements Transport {
       frame = error as Error
     }
     this.#toHost(frame)
+  }
+
+  /** Sends a request of which so many bytes are still on their way; gives its number, and how they come, or were dropped. */
+  announce(name: string, body: unknown, total: number) {
+    let come = () => {}
+    const whole = new Promise<void>((resolve) => {
+      come = resolve
+    })
+    const parts = { come, isDropped: false }
+    const drop = () => {
+      parts.isDropped = true
+    }
+    this.#toHost([FrameKind.request, ++this.seq, name, body], { whole, total, drop, onProgress() {} })
+    return { seq: this.seq, parts }
   }
 
   /** Sends a request under the next number; gives the number. */

@@ -74,7 +74,9 @@ interface Sending {
 
 /** A large part on its way to this end. */
 interface Incoming {
-  readonly bytes: Uint8Array
+  readonly length: number
+  /** Null where nobody wants it. */
+  bytes: Uint8Array | null
   at: number
   readonly path: Part[2]
   readonly arriving: Arriving
@@ -85,6 +87,7 @@ class Arriving implements Following {
   readonly total: number
   done = 0
   missing: number
+  readonly incoming: Incoming[] = []
   readonly whole: Promise<void>
   settle!: { resolve(): void; reject(error: Error): void }
   #listeners: ((progress: Progress) => void)[] = []
@@ -102,6 +105,9 @@ class Arriving implements Following {
 
   onProgress(listener: (progress: Progress) => void): void {
     this.#listeners.push(listener)
+  }
+  drop(): void {
+    for (const part of this.incoming) part.bytes = null
   }
   come(bytes: number): void {
     this.done += bytes
@@ -469,7 +475,9 @@ export class Link implements Transport {
     for (const [id, length, path] of parts) {
       if (length === 0 || this.#incoming.has(id))
         throw sottoError('ERR_PROTOCOL', 'a part is empty, or announced twice')
-      this.#incoming.set(id, { bytes: new Uint8Array(length), at: 0, path, arriving })
+      const part: Incoming = { length, bytes: new Uint8Array(length), at: 0, path, arriving }
+      this.#incoming.set(id, part)
+      arriving.incoming.push(part)
     }
     this.#incomingBytes += arriving.total
     this.#give(frame, arriving)
@@ -477,15 +485,15 @@ export class Link implements Transport {
 
   #piece(id: number, bytes: Uint8Array): void {
     const part = this.#incoming.get(id)
-    if (part === undefined || bytes.length === 0 || part.at + bytes.length > part.bytes.length) {
+    if (part === undefined || bytes.length === 0 || part.at + bytes.length > part.length) {
       throw sottoError('ERR_PROTOCOL', 'a piece belongs nowhere')
     }
-    part.bytes.set(bytes, part.at)
+    part.bytes?.set(bytes, part.at)
     part.at += bytes.length
     this.#incomingBytes -= bytes.length
     const { arriving } = part
-    if (part.at === part.bytes.length) {
-      putPart(arriving.frame, part.path, part.bytes)
+    if (part.at === part.length) {
+      if (part.bytes !== null) putPart(arriving.frame, part.path, part.bytes)
       this.#incoming.delete(id)
       arriving.missing--
     }

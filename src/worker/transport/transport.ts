@@ -13,6 +13,10 @@ export interface Traffic {
 export interface Following {
   /** Settles when the frame is whole, or will never be. */
   readonly whole: Promise<void>
+  /** Bytes of them all. */
+  readonly total: number
+  /** Keeps none of them: the frame stays as it is. */
+  drop(): void
   onProgress(listener: (progress: Progress) => void): void
 }
 
