@@ -32,6 +32,7 @@ const connections = [
   'hub',
   'identity',
   'link',
+  'mailbox',
   'seal',
   'session',
   'thread',

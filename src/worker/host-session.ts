@@ -106,7 +106,7 @@ export class HostSession {
     this.host = host
     this.principal = principal
     this.#transport = transport
-    this.#mailbox = new Mailbox(host.limits, host.mailboxCount)
+    this.#mailbox = new Mailbox(host.limits, host.mailboxCount, () => this.#seq)
     this.#tunnels = new Tunnels(transport)
     transport.onFrame((frame, following) => this.#receive(frame, following))
   }
@@ -498,7 +498,7 @@ export class HostSession {
 
   /** What came from a peer under a key, now or later; see {@link Mailbox.take}. */
   take(key: string, from: string): Deposit | Promise<Deposit> {
-    return this.#mailbox.take(key, from)
+    return this.#mailbox.take(key, from, this.#current)
   }
 
   /** The backward pass of a name, begun when it is first spoken of. */

@@ -11,6 +11,7 @@ import { sottoError } from '../../errors.ts'
 import type { Progress } from '../../tensor/location.ts'
 import { encodeHere } from '../codec.ts'
 import type { Frame } from '../protocol.ts'
+import { unheld } from './awake.ts'
 import type { Channel } from './channel.ts'
 import {
   byeOf,
@@ -563,10 +564,4 @@ function tell(listener: ((progress: Progress) => void) | undefined, { done, tota
       throw error
     })
   }
-}
-
-/** A timer that does not keep a process from ending. */
-function unheld<T>(timer: T): T {
-  ;(timer as { unref?: () => void }).unref?.()
-  return timer
 }
