@@ -61,7 +61,7 @@ export const codes = {
   ERR_WORKER_RESTARTED: { kind: 'session', meaning: 'the worker has started anew; what was on it before is gone' },
   ERR_ABORTED: { kind: 'session', meaning: 'whoever waited gave up, by a signal' },
 
-  ERR_TOKEN: { kind: 'access', meaning: 'no token came, or one that is not known here' },
+  ERR_TOKEN: { kind: 'access', meaning: 'no token came, or one that is not known here, or no more' },
   ERR_TOKEN_EXPIRED: { kind: 'access', meaning: 'the token was good once, and is no more' },
   ERR_CERTIFICATE: { kind: 'access', meaning: 'the certificate of the other end is not to be trusted' },
   ERR_IDENTITY: { kind: 'access', meaning: 'the other end is not who it was expected to be' },

@@ -80,7 +80,7 @@ export class WatchedTokens {
     return found === undefined ? 'none' : `${found.ino} ${found.size} ${found.mtimeNs} ${found.ctimeNs}`
   }
 
-  /** A file that cannot be read lets nobody in: what was revoked in it is not known. */
+  /** A file that cannot be read lets nobody in, and ends no session: what was revoked in it is not known. */
   #read(): Tokens {
     const path = this.#path
     try {
@@ -89,7 +89,7 @@ export class WatchedTokens {
       return new Tokens(records)
     } catch (error) {
       this.#log.warn({ path, reason: (error as Error).message }, 'tokens not read: nobody is let in')
-      return new Tokens([])
+      return Tokens.unread()
     }
   }
 }

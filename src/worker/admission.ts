@@ -2,7 +2,8 @@
 import { sottoError } from '../errors.ts'
 import type { Principal, WorkerHost } from './host.ts'
 import type { HostSession } from './host-session.ts'
-import { rights, type Tokens } from './tokens.ts'
+import { revoked, rights, type Tokens } from './tokens.ts'
+import { unheld } from './transport/awake.ts'
 import type { Credentials, Proof } from './transport/handshake.ts'
 import { LinkListener } from './transport/listener.ts'
 import type { LocalCredentials } from './transport/local.ts'
@@ -50,8 +51,39 @@ export function admit(
         throw sottoError('ERR_CERTIFICATE', `${host.id} takes callers with a certificate that it knows, and none came`)
       }
       const bearer = tokens().check(credentials.token)
-      return { role: 'caller', identity: bearer.identity, rights: bearer.rights }
+      return { role: 'caller', identity: bearer.identity, rights: bearer.rights, token: bearer }
     }
+  }
+}
+
+/** Milliseconds between two looks at tokens that somebody else may change. */
+const LOOK = 1000
+
+/**
+ * Ends sessions whose token was revoked: at once, or where the tokens are those of a file, say, within a second.
+ *
+ * @returns stops looking
+ */
+export function endRevoked(host: WorkerHost, tokens: () => Tokens): () => void {
+  const look = (): void => {
+    let known: Tokens
+    try {
+      known = tokens()
+    } catch {
+      // Whoever comes now hears of it; what was revoked is not known.
+      return
+    }
+    for (const session of [...host.sessions]) {
+      const { principal } = session
+      if (principal.role !== 'caller' || principal.token === undefined) continue
+      if (!known.isStanding(principal.token)) session.close(revoked(principal.token))
+    }
+  }
+  const timer = unheld(setInterval(look, LOOK))
+  const forget = tokens().onRevoked(look)
+  return () => {
+    clearInterval(timer)
+    forget()
   }
 }
 

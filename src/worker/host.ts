@@ -12,7 +12,7 @@ import { Ledger } from './ledger.ts'
 import { MailboxCount } from './mailbox.ts'
 import type { ErrorWire, LinkStats, PeerIntroduction, WorkerStats } from './protocol.ts'
 import { Store } from './store.ts'
-import type { Right } from './tokens.ts'
+import type { Right, TokenBearer } from './tokens.ts'
 import type { Channel } from './transport/channel.ts'
 import type { Transport } from './transport/transport.ts'
 
@@ -68,6 +68,8 @@ export type Principal =
       /** Who it was found to be; null where it is taken at its word. */
       readonly identity: string | null
       readonly rights: readonly Right[]
+      /** The token that it came with. */
+      readonly token?: TokenBearer
     }
   | {
       readonly role: 'peer'

@@ -5,7 +5,7 @@ import { Identity } from './identity.ts'
 import { isLoopback } from './loopback.ts'
 import { listen, type ServerTls } from './server.ts'
 import { type ConnectOptions, SocketWorker } from './socket-worker.ts'
-import { type TokenRecord, Tokens } from './tokens.ts'
+import { revoked, type TokenBearer, type TokenRecord, Tokens } from './tokens.ts'
 import type { Link } from './transport/link.ts'
 import { LinkListener } from './transport/listener.ts'
 
@@ -15,7 +15,7 @@ export interface HubOptions {
   /** 8778 unless given; 0 for any that is free. */
   readonly port?: number
   readonly tls?: ServerTls
-  /** Tokens that were given to workers, each with the worker's name for an identity. */
+  /** Tokens that were given to workers, each with the worker's name for an identity; who came with one ends with it. */
   readonly tokens?: readonly TokenRecord[] | Tokens
   /** Keys that workers must hold, by their names; others are not taken. */
   readonly workers?: Readonly<Record<string, string>>
@@ -55,6 +55,7 @@ export interface Hub {
 interface Arrived {
   readonly name: string
   readonly key: string
+  readonly token: TokenBearer | null
   readonly link: Link
 }
 
@@ -89,6 +90,11 @@ export async function listenForWorkers(options: HubOptions = {}): Promise<Hub> {
   }
   const arrived = new Map<string, Arrived>()
   const awaited = new Map<string, Set<(worker: Arrived) => void>>()
+  /** Links with workers that came with a token. */
+  const bearing = new Map<Link, TokenBearer>()
+  const forget = tokens?.onRevoked(() => {
+    for (const [link, token] of bearing) if (!tokens.isStanding(token)) link.close(revoked(token))
+  })
   const links = new LinkListener<Omit<Arrived, 'link'>>({
     id: 'hub',
     identity,
@@ -100,18 +106,23 @@ export async function listenForWorkers(options: HubOptions = {}): Promise<Hub> {
     nameOf: ({ name }) => name,
     admit(credentials, { key }) {
       if (credentials.role !== 'worker') throw sottoError('ERR_PROTOCOL', 'a hub takes workers only')
-      const { name, token } = credentials
+      const { name } = credentials
       if (key === null) throw sottoError('ERR_IDENTITY', `${name} shows no key`)
       if (workers !== undefined && workers[name] !== key) {
         throw sottoError('ERR_IDENTITY', `${name} does not hold the key under which this hub knows it`)
       }
-      if (tokens !== undefined && tokens.check(token).identity !== name) {
+      const token = tokens?.check(credentials.token) ?? null
+      if (token !== null && token.identity !== name) {
         throw sottoError('ERR_IDENTITY', `the token is not that of ${name}`)
       }
-      return { name, key }
+      return { name, key, token }
     },
-    begin(link, { name, key }) {
-      const worker = { name, key, link }
+    begin(link, { name, key, token }) {
+      const worker = { name, key, token, link }
+      if (token !== null) {
+        bearing.set(link, token)
+        link.onClose(() => bearing.delete(link))
+      }
       const [waiter] = awaited.get(name) ?? []
       if (waiter) return waiter(worker)
       arrived.get(name)?.link.close(sottoError('ERR_SESSION_CLOSED', `another ${name} has come`))
@@ -170,6 +181,7 @@ export async function listenForWorkers(options: HubOptions = {}): Promise<Hub> {
       })
     },
     async close() {
+      forget?.()
       links.close(sottoError('ERR_SESSION_CLOSED', 'the hub was closed'))
       await server.close()
     },

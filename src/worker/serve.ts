@@ -5,7 +5,7 @@ import { Registry } from 'prom-client'
 import { isSottoError, sottoError } from '../errors.ts'
 import { checkOptions } from '../options.ts'
 import { ready } from '../tensor/backend.ts'
-import { type Auth, linksTo } from './admission.ts'
+import { type Auth, endRevoked, linksTo } from './admission.ts'
 import { type CheckpointsGiven, checkCheckpoints } from './checkpoints.ts'
 import { dialPeer } from './dial.ts'
 import { defaultLimits, type Limits, type Principal, WorkerHost } from './host.ts'
@@ -28,7 +28,10 @@ export interface ServerLimits extends Limits {
 }
 
 export interface AuthOptions {
-  /** Tokens that were given out, as `sotto token` keeps them; a function is asked whenever somebody comes. */
+  /**
+   * Tokens that were given out, as `sotto token` keeps them; a function is asked whenever somebody comes, and each second.
+   * Sessions end with their token: when it is revoked, or not among those that the function gives.
+   */
   readonly tokens?: readonly TokenRecord[] | Tokens | (() => Tokens)
   /** Whether a client certificate that `tls.ca` vouches for is enough; its common name is the identity. */
   readonly certificates?: boolean
@@ -84,6 +87,7 @@ export class WorkerService {
   readonly limits: ServerLimits
   readonly links: LinkListener<Principal>
   readonly #metrics = new Registry()
+  readonly #stopLooking: () => void
   #isClosing = false
 
   constructor(options: ServiceOptions) {
@@ -95,11 +99,13 @@ export class WorkerService {
     const { checkpoints } = options
     const host = { id, limits: this.limits, identity, dial, means }
     this.host = new WorkerHost(checkpoints === undefined ? host : { ...host, checkpoints })
+    const admission = authOf(auth)
     this.links = linksTo(this.host, {
-      auth: authOf(auth),
+      auth: admission,
       times: { grace, heartbeat, message: this.limits.frame },
       onRefused: (error) => log?.warn({ code: codeOf(error), reason: error.message }, 'refused'),
     })
+    this.#stopLooking = admission?.tokens === undefined ? () => {} : endRevoked(this.host, admission.tokens)
     count(this.host, this.#metrics)
     if (log) logTo(this.host, log)
     if (options.data) addData(this.host, options.owner ?? id, options.data)
@@ -138,6 +144,7 @@ export class WorkerService {
     if (this.#isClosing) return
     this.#isClosing = true
     await this.host.finish(timeout)
+    this.#stopLooking()
     this.host.close()
     this.links.close(sottoError('ERR_SESSION_CLOSED', `${this.id} is shutting down`))
   }

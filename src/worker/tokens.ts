@@ -158,6 +158,8 @@ interface KnownToken {
 /** The tokens that a worker knows. */
 export class Tokens {
   readonly #known = new Map<string, KnownToken>()
+  readonly #onRevoked = new Set<() => void>()
+  #isUnread = false
 
   /** @throws ValueError `ERR_ARGUMENT_VALUE` that names the field which is not right */
   constructor(records: readonly TokenRecord[]) {
@@ -188,6 +190,40 @@ export class Tokens {
     return new Tokens(checked(fileSchema, file, 'ERR_DATA_FORMAT', source).tokens)
   }
 
+  /** Tokens of which nothing can be read at the moment: nobody comes in, and what was revoked is not known. */
+  static unread(): Tokens {
+    const tokens = new Tokens([])
+    tokens.#isUnread = true
+    return tokens
+  }
+
+  /**
+   * Takes a token away: nobody comes in with it from now on, and sessions that came with it end with `ERR_TOKEN`.
+   *
+   * @returns whether it was there
+   */
+  revoke(id: string): boolean {
+    const isKnown = this.#known.delete(id)
+    if (isKnown) for (const listener of [...this.#onRevoked]) listener()
+    return isKnown
+  }
+
+  /** @internal Calls back when a token was taken away. Gives a way to be forgotten. */
+  onRevoked(listener: () => void): () => void {
+    this.#onRevoked.add(listener)
+    return () => this.#onRevoked.delete(listener)
+  }
+
+  /**
+   * @internal Whether what came in with a token may go on: it is still here, of the same identity and with the same
+   * rights or more. That its time is up ends nothing: it was good when it was shown.
+   */
+  isStanding({ id, identity, rights: given }: TokenBearer): boolean {
+    const bearer = this.#known.get(id)?.bearer
+    if (bearer === undefined) return this.#isUnread
+    return bearer.identity === identity && given.every((right) => bearer.rights.includes(right))
+  }
+
   /**
    * Whose token this is. What is missing, malformed, unknown or wrong fails alike, after the same work.
    *
@@ -207,6 +243,10 @@ export class Tokens {
     return known.bearer
   }
 }
+
+/** What somebody hears who came with a token that was taken away. */
+export const revoked = ({ identity }: TokenBearer): Error =>
+  sottoError('ERR_TOKEN', `the token with which ${identity} came was revoked`)
 
 /** The text of a file that {@link Tokens.parse} reads. */
 export function showTokens(records: readonly TokenRecord[]): string {

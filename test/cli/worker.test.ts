@@ -183,8 +183,11 @@ describe('sotto worker', () => {
     const worker = await connect(made)
     expect(worker.identity).toBe('new')
     await worker.close()
+    const open = await connect(made)
     await sotto(['token', 'revoke', id, ...file])
     expect(await codeOf(connect(made))).toBe('ERR_TOKEN')
+    // It looks at them each second.
+    await expect.poll(() => codeOf(open.flush()), { timeout: 20_000 }).toBe('ERR_TOKEN')
     bob.process.kill('SIGHUP')
     await expect.poll(() => bob.lines.filter(({ msg }) => msg === 'tokens read').length).toBe(4)
     expect(await codeOf(caller.stats())).toBe('none')

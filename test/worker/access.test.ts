@@ -13,10 +13,12 @@ import {
   SocketWorker,
   send,
   serveWorker,
+  Tokens,
   tf,
   type WorkerServer,
 } from 'sotto'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { newId } from '../../src/tensor/location.ts'
 import { modelToWire } from '../../src/tensor/model-wire.ts'
 import { toWire } from '../../src/tensor/wire.ts'
 import { capabilityFor } from '../../src/worker/capabilities.ts'
@@ -203,6 +205,65 @@ describe.runIf(testBackend === 'wasm')('a serving worker', () => {
         expect(rows).toContainEqual(
           expect.objectContaining({ operation, to, from: 'bob', bytes: 0, why: `asked by ${to}` }),
         )
+      }
+    })
+
+    it.each(['taken away', 'no longer among those that there are', 'given fewer rights'] as const)(
+      'ends the sessions that began with a token when it is %s, and no others',
+      async (how) => {
+        const fixed = new Tokens(auth.tokens)
+        let now = fixed
+        const tokens = how === 'taken away' ? fixed : () => now
+        const server = await serve({ auth: { tokens } })
+        const [alice, again, dave] = [
+          await connect(server.url, { token: given.alice.token }),
+          await connect(server.url, { token: given.alice.token }),
+          await connect(server.url, { token: given.worker.token }),
+        ]
+        const kept = send(tf.tensor(VALUES), alice)
+        for (const worker of [alice, again, dave]) await works(worker)
+        const names = () => server.stats().links.map(({ name }) => name)
+        expect(names()).toEqual(['alice', 'alice', 'dave'])
+        // Nobody answers it before the session ends.
+        alice.tell('receive', { key: newId(), from: 'nobody', out: newId(), edge: null, optimizers: [] })
+        const waits = codeOf(kept.get())
+        lines.length = 0
+        const others = auth.tokens.filter(({ identity }) => identity !== 'alice')
+        const fewer = { ...given.alice.record, rights: ['ledger' as const] }
+        if (how === 'taken away') expect(fixed.revoke(given.alice.record.id)).toBe(true)
+        else now = new Tokens(how === 'given fewer rights' ? [...others, fewer] : others)
+        expect(await waits).toBe('ERR_TOKEN')
+        expect(await codeOf(again.flush())).toBe('ERR_TOKEN')
+        await works(dave)
+        expect(names()).toEqual(['dave'])
+        const ended = lines.filter(({ text }) => text === 'session ended')
+        expect(ended).toEqual(Array(2).fill(expect.objectContaining({ identity: 'alice', code: 'ERR_TOKEN' })))
+        const coming = codeOf(connect(server.url, { token: given.alice.token }))
+        expect(await coming).toBe(how === 'given fewer rights' ? 'let in' : 'ERR_TOKEN')
+      },
+    )
+
+    it('ends no session when its tokens cannot be read, and lets nobody in', async () => {
+      const all = new Tokens(auth.tokens)
+      let looks = 0
+      let now = (): Tokens => all
+      const tokens = () => {
+        looks++
+        return now()
+      }
+      const server = await serve({ auth: { tokens } })
+      const alice = await connect(server.url, { token: given.alice.token })
+      for (const unreadable of [
+        () => Tokens.unread(),
+        () => {
+          throw new Error('no such file')
+        },
+      ]) {
+        now = unreadable
+        looks = 0
+        await vi.waitFor(() => expect(looks).toBeGreaterThan(0), 20_000)
+        expect(await codeOf(connect(server.url, { token: given.alice.token }))).not.toBe('let in')
+        await works(alice)
       }
     })
 

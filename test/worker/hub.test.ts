@@ -1,4 +1,14 @@
-import { createToken, type Hub, hook, Identity, listenForWorkers, type OfferedWorker, offerWorker, tf } from 'sotto'
+import {
+  createToken,
+  type Hub,
+  hook,
+  Identity,
+  listenForWorkers,
+  type OfferedWorker,
+  offerWorker,
+  Tokens,
+  tf,
+} from 'sotto'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { readyForTest } from '../backend.ts'
 import { codeOf } from '../conformance/workers.ts'
@@ -76,6 +86,20 @@ describe('a worker that dials', () => {
     expect(await codeOf(() => offered(known, { id: 'bob' }))).toBe('ERR_IDENTITY')
     await offered(known, { id: 'bob', identity })
     expect((await known.worker('bob')).key).toBe(identity.key)
+  })
+
+  it('is let go when its token is taken away, and does not come again', async () => {
+    const [bobs, alices] = ['bob', 'alice'].map((identity) => createToken({ identity }))
+    const tokens = new Tokens([bobs!.record, alices!.record])
+    const hub = await hubOf({ tokens })
+    await offered(hub, { id: 'bob', token: bobs!.token })
+    await offered(hub, { id: 'alice', token: alices!.token })
+    const [bob, alice] = await Promise.all([hub.worker('bob'), hub.worker('alice')])
+    await bob.flush()
+    expect(tokens.revoke(bobs!.record.id)).toBe(true)
+    expect(await codeOf(() => bob.flush())).toBe('ERR_TOKEN')
+    expect([...(await tf.tensor([1]).send(alice).add(1).get()).dataSync()]).toEqual([2])
+    expect(await codeOf(() => offered(hub, { id: 'bob', token: bobs!.token }))).toBe('ERR_TOKEN')
   })
 
   it('is waited for, for as long as one says', async () => {
