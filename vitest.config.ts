@@ -47,6 +47,7 @@ export default defineConfig({
   test: {
     // Both cores: the suites compute, and wait for nothing.
     maxWorkers: 2,
+    globalSetup: './test/build.ts',
     projects: [
       ...backends.map((backend) => ({
         test: {

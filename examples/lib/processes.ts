@@ -1,12 +1,13 @@
 /** Workers as processes of their own, started here, and gone when this process is. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { join, relative } from 'node:path'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 
 /** Where TypeScript and its aliases are found. */
 const root = fileURLToPath(new URL('../..', import.meta.url))
-const leash = new URL('./leash.ts', import.meta.url).href
+const leash = fileURLToPath(new URL('./leash.ts', import.meta.url))
 /** The `sotto` command, which is `npx sotto` where the package is installed. */
 const sotto = fileURLToPath(new URL('../../src/cli/index.ts', import.meta.url))
 
@@ -31,8 +32,13 @@ export interface WorkerProcess {
  * whoever reads `stdout`; what it says about errors and progress goes where `stderr` says.
  */
 export function startScript(script: string, args: readonly string[], stderr: 'pipe' | 'inherit'): ChildProcess {
+  // Tests have built all of this for their whole run, into this folder: it is up sooner than TypeScript is.
+  const built = process.env['SOTTO_BUILT']
+  const inNode = (path: string): string =>
+    built === undefined || !path.endsWith('.ts') ? path : join(built, relative(root, path).replace(/ts$/, 'js'))
   // The loader of TypeScript, then the leash, which needs it.
-  return spawn(process.execPath, ['--import', 'tsx/esm', '--import', leash, script, ...args], {
+  const loader = built === undefined ? ['--import', 'tsx/esm'] : []
+  return spawn(process.execPath, [...loader, '--import', pathToFileURL(inNode(leash)).href, inNode(script), ...args], {
     cwd: root,
     stdio: ['pipe', 'pipe', stderr],
   })

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import type { SocketWorker as SocketWorkerType } from 'sotto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createToken, showTokens, Tokens } from '../../src/worker/tokens.ts'
+import { built } from '../built.ts'
 import { sotto, temporaryFolder } from './run.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
@@ -21,7 +22,7 @@ class Child {
   readonly ended: Promise<{ code: number | null; signal: string | null }>
 
   constructor(args: readonly string[]) {
-    this.process = spawn(process.execPath, ['--import', 'tsx', 'src/cli/index.ts', 'worker', ...args], { cwd: root })
+    this.process = spawn(process.execPath, [built('src/cli/index.ts'), 'worker', ...args], { cwd: root })
     this.process.stderr!.setEncoding('utf8').on('data', (piece: string) => {
       this.log += piece
     })

@@ -4,8 +4,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { pathToFileURL } from 'node:url'
 import { hook, ready, sumOf, tf } from 'sotto'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { federatedSpam } from '../../examples/federated-spam.ts'
 import { startScript, startWorkerProcess } from '../../examples/lib/processes.ts'
 import { startWorkers, type WorkerKind, workerKinds } from '../../examples/lib/workers.ts'
@@ -13,6 +14,7 @@ import { pointers } from '../../examples/pointers.ts'
 import { secretInference } from '../../examples/secret-inference.ts'
 import { secretSpam } from '../../examples/secret-spam.ts'
 import { splitMnist } from '../../examples/split-mnist.ts'
+import { built } from '../built.ts'
 import { greatestDifference, weightDifference } from './compare.ts'
 import { capturePrinted } from './printed.ts'
 
@@ -88,8 +90,11 @@ describe('the comparison', () => {
 })
 
 describe('worker processes', () => {
-  it('say why they do not start', async () => {
+  it('say why they do not start, from TypeScript too', async () => {
     await expect(startWorkerProcess(['--id', 'bob', '--colour', 'red'])).rejects.toThrow(/did not start\n.*--colour/)
+    vi.stubEnv('SOTTO_BUILT', undefined)
+    await expect(startWorkerProcess(['--id', 'bob', '--colour', 'red'])).rejects.toThrow(/did not start\n.*--colour/)
+    vi.unstubAllEnvs()
   })
 
   it('end when whoever started them is killed', async () => {
@@ -98,7 +103,7 @@ describe('worker processes', () => {
       const child = join(folder, 'child.mjs')
       const parent = join(folder, 'parent.mjs')
       await writeFile(child, 'setInterval(() => {}, 1000); console.log(process.pid)')
-      const module = new URL('../../examples/lib/processes.ts', import.meta.url).href
+      const module = pathToFileURL(built('examples/lib/processes.ts')).href
       await writeFile(
         parent,
         `import { startScript } from ${JSON.stringify(module)}

@@ -5,7 +5,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { connect, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import { Identity, SocketWorker, send, tf } from 'sotto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { SeededRandom } from '../../src/data/random.ts'
@@ -13,6 +12,7 @@ import type { Channel } from '../../src/worker/transport/channel.ts'
 import { Link } from '../../src/worker/transport/link.ts'
 import { MessageKind, messageOf } from '../../src/worker/transport/messages.ts'
 import { readyForTest, testBackend } from '../backend.ts'
+import { built } from '../built.ts'
 import { Stranger } from './hostile-client.ts'
 import { hostileRequest, masses, outOfPlace, violations } from './hostile-frames.ts'
 import { hostForTest, RawSession } from './raw-session.ts'
@@ -38,8 +38,11 @@ class Served {
   mallory = ''
 
   constructor(options: object) {
-    const script = fileURLToPath(new URL('hostile-worker.ts', import.meta.url))
-    const args = ['--expose-gc', '--import', 'tsx', script, JSON.stringify({ backend: testBackend, ...options })]
+    const args = [
+      '--expose-gc',
+      built('test/worker/hostile-worker.ts'),
+      JSON.stringify({ backend: testBackend, ...options }),
+    ]
     this.#child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] })
     this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]()
   }

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { getEventListeners } from 'node:events'
-import { fileURLToPath } from 'node:url'
+import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import { MessageChannel } from 'node:worker_threads'
 import { isSottoError, type SottoErrorLike, send, tf, VirtualWorker, type VirtualWorkerOptions } from 'sotto'
@@ -12,6 +12,7 @@ import { dialHere } from '../../src/worker/transport/local.ts'
 import { memoryPair } from '../../src/worker/transport/memory.ts'
 import { PortTransport } from '../../src/worker/transport/thread.ts'
 import { readyForTest, testBackend } from '../backend.ts'
+import { built } from '../built.ts'
 import { peerSession } from './peer-session.ts'
 
 beforeAll(async () => {
@@ -640,13 +641,9 @@ describe('the memory transport', () => {
 })
 
 describe('importing sotto', () => {
-  const source = new URL('../../src/index.ts', import.meta.url).href
+  const source = pathToFileURL(built('src/index.ts')).href
   const run = promisify(execFile)
-  const child = (code: string) =>
-    run(process.execPath, ['--import', 'tsx', '--input-type=module', '--eval', code], {
-      cwd: fileURLToPath(new URL('../..', import.meta.url)),
-      timeout: 30_000,
-    })
+  const child = (code: string) => run(process.execPath, ['--input-type=module', '--eval', code], { timeout: 30_000 })
 
   it('opens nothing that keeps a process alive', async () => {
     const { stdout } = await child(

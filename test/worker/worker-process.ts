@@ -6,8 +6,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { Identity, ready, serveWorker } from '../../src/index.ts'
 import type { ServeOptions } from '../../src/worker/serve.ts'
-
-const here = fileURLToPath(import.meta.url)
+import { built } from '../built.ts'
 
 type ProcessOptions = Pick<ServeOptions, 'id' | 'grace' | 'heartbeat' | 'limits' | 'checkpoints'>
 
@@ -33,7 +32,7 @@ export class WorkerProcess {
   async start(): Promise<this> {
     const port = this.url === '' ? 0 : Number(new URL(this.url).port)
     const settings = { ...this.#options, port, secret: this.#identity.secret() }
-    const child = spawn(execPath, ['--import', 'tsx', here, JSON.stringify(settings)], {
+    const child = spawn(execPath, [built('test/worker/worker-process.ts'), JSON.stringify(settings)], {
       stdio: ['pipe', 'pipe', 'inherit'],
     })
     this.#child = child
@@ -63,4 +62,4 @@ async function main(): Promise<void> {
   process.stdin.resume().on('end', () => process.exit())
 }
 
-if (argv[1] === here) await main()
+if (argv[1] === fileURLToPath(import.meta.url)) await main()
