@@ -1,5 +1,6 @@
 import { errorFeedback, gradOf, noGrad, type PointerTensor, recordGrad, requireGrad, scope, tf } from 'sotto'
 import { expect, it } from 'vitest'
+import { settled } from '../backend.ts'
 import { codeOf, onEveryWorker } from './workers.ts'
 
 const values = async (pointer: PointerTensor) => [...(await pointer.fetch()).dataSync()]
@@ -225,6 +226,7 @@ onEveryWorker((worker) => {
       await Promise.all([alice.flush(), bob.flush()])
     }
     await pass()
+    await settled()
     const before = [tf.memory().numTensors, await alice.objectCount(), await bob.objectCount()]
     for (let i = 0; i < 20; i++) await pass()
     expect([tf.memory().numTensors, await alice.objectCount(), await bob.objectCount()]).toEqual(before)

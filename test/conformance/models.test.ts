@@ -1,5 +1,6 @@
 import { type Optimizer, optim, type PointerTensor, type RemoteModel, scope, tf, type Worker } from 'sotto'
 import { describe, expect, it } from 'vitest'
+import { settled } from '../backend.ts'
 import { codeOf, onEveryWorker } from './workers.ts'
 
 const DATA = [
@@ -303,6 +304,7 @@ onEveryWorker((worker) => {
     const { x, y } = send(bob)
     await bob.flush()
     const local = dense()
+    await settled()
     const before = [tf.memory().numTensors, await bob.objectCount()]
     scope(() => {
       const net = local.send(bob)

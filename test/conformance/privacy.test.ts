@@ -1,12 +1,8 @@
 import { type LedgerEntry, tf, whoSawWhat } from 'sotto'
 import { expect, it } from 'vitest'
-import { codeOf, onEveryWorker } from './workers.ts'
+import { codeOf, ledgerFromNow, onEveryWorker } from './workers.ts'
 
 const values = async (tensor: Promise<tf.Tensor>): Promise<number[]> => [...(await tensor).dataSync()]
-
-let made = 0
-/** Names for workers whose ledgers nobody else writes to. */
-const fresh = (...names: string[]): string[] => names.map((name) => `${name}${++made}`)
 
 onEveryWorker((worker) => {
   it('shows a private value to its owner and those allowed, and to nobody else', async () => {
@@ -35,24 +31,25 @@ onEveryWorker((worker) => {
   })
 
   it('keeps a private value from a worker that its owner has not named, and lets it go to one that is', async () => {
-    const names = fresh('bob', 'alice', 'eve')
-    const [bob, alice, eve] = names.map(worker)
-    const own = bob!.as('carol')
-    own.addWorkers([alice!])
-    tf.tensor([5]).send(own, { private: true, allow: [names[1]!], tags: ['#secret'] })
+    const [bob, alice, eve] = [worker('bob'), worker('alice'), worker('eve')]
+    const [atAlice, atEve] = [await ledgerFromNow(alice), await ledgerFromNow(eve)]
+    const own = bob.as('carol')
+    own.addWorkers([alice])
+    tf.tensor([5]).send(own, { private: true, allow: ['alice'], tags: ['#secret'] })
     await own.flush()
-    const [x] = await bob!.search(['#secret'])
-    const there = x!.copy().move(alice!)
+    const [x] = await bob.search(['#secret'])
+    const there = x!.copy().move(alice)
     // It went, with its policy: who asked may not look at it there either.
     expect(await codeOf(() => there.fetch())).toBe('ERR_PERMISSION')
-    expect((await alice!.ledger()).map(({ event, operation }) => [event, operation])).toContainEqual(['came', 'move'])
-    const stolen = x!.copy().move(eve!)
+    expect((await atAlice()).map(({ event, operation }) => [event, operation])).toContainEqual(['came', 'move'])
+    const stolen = x!.copy().move(eve)
     expect(await codeOf(() => stolen.fetch())).toBe('ERR_PERMISSION')
-    expect((await eve!.ledger()).filter(({ event }) => event === 'came')).toEqual([])
+    expect((await atEve()).filter(({ event }) => event === 'came')).toEqual([])
   })
 
   it('is not touched by what another session names by its id', async () => {
-    const bob = worker(fresh('bob')[0]!)
+    const bob = worker('bob')
+    const written = await ledgerFromNow(bob)
     const x = tf.tensor([1, 2]).send(bob)
     await bob.flush()
     const other = bob.as('mallory')
@@ -61,26 +58,26 @@ onEveryWorker((worker) => {
     await other.flush()
     expect(await values(x.fetch())).toEqual([1, 2])
     expect((await other.objects()).map(({ id }) => id)).not.toContain(x.id)
-    expect((await bob.ledger()).filter(({ event }) => event === 'refused').map(({ to }) => to)).toEqual(['mallory'])
+    expect((await written()).filter(({ event }) => event === 'refused').map(({ to }) => to)).toEqual(['mallory'])
   })
 
   it('writes down what left, what came, what was refused, and to whom', async () => {
-    const [ben, ada] = fresh('bob', 'alice') as [string, string]
-    const [bob, alice] = [ben, ada].map(worker)
-    const x = tf.tensor([1, 2]).send(bob!, { tags: ['#x'] })
+    const [bob, alice] = [worker('bob'), worker('alice')]
+    const [atBob, atAlice] = [await ledgerFromNow(bob), await ledgerFromNow(alice)]
+    const x = tf.tensor([1, 2]).send(bob, { tags: ['#x'] })
     await x.fetch()
-    await x.move(alice!).get()
+    await x.move(alice).get()
     const told = ({ event, operation, from, to, bytes }: LedgerEntry) => [event, operation, from, to, bytes]
-    expect((await bob!.ledger()).map(told)).toEqual([
-      ['came', 'send', 'me', ben, 8],
-      ['left', 'fetch', ben, 'me', 8],
-      ['left', 'move', ben, ada, 8],
+    expect((await atBob()).map(told)).toEqual([
+      ['came', 'send', 'me', 'bob', 8],
+      ['left', 'fetch', 'bob', 'me', 8],
+      ['left', 'move', 'bob', 'alice', 8],
     ])
-    expect((await alice!.ledger()).map(told)).toEqual([
-      ['came', 'move', ben, ada, 8],
-      ['left', 'get', ada, 'me', 8],
+    expect((await atAlice()).map(told)).toEqual([
+      ['came', 'move', 'bob', 'alice', 8],
+      ['left', 'get', 'alice', 'me', 8],
     ])
-    const table = await whoSawWhat([bob!, alice!], { print: () => {} })
+    const table = await whoSawWhat([bob, alice], { print: () => {} })
     expect(table).toContain('#x')
   })
 
@@ -95,7 +92,7 @@ onEveryWorker((worker) => {
   })
 
   it('keeps what was to be kept after its session, for its owner to free', async () => {
-    const bob = worker(fresh('bob')[0]!)
+    const bob = worker('bob')
     const own = bob.as('carol')
     tf.tensor([3]).send(own, { private: true, keep: true, tags: ['#kept'] })
     await own.close()
@@ -110,15 +107,15 @@ onEveryWorker((worker) => {
   })
 
   it('says of what passed somebody else that it did', async () => {
-    const names = fresh('bob', 'alice')
-    const [bob, alice] = names.map(worker)
-    const there = tf.tensor([1, 2]).send(bob!).move(alice!)
+    const [bob, alice] = [worker('bob'), worker('alice')]
+    const [atBob, atAlice] = [await ledgerFromNow(bob), await ledgerFromNow(alice)]
+    const there = tf.tensor([1, 2]).send(bob).move(alice)
     await there.fetch()
     const canDial = (worker: { address: string | null }, peer: { address: string | null }) =>
       /^wss?:/.test(peer.address!) || !/^wss?:/.test(worker.address!)
-    const [went] = (await bob!.ledger()).filter(({ event, operation }) => event === 'left' && operation === 'move')
-    const [came] = (await alice!.ledger()).filter(({ event, operation }) => event === 'came' && operation === 'move')
-    const route = canDial(bob!, alice!) ? undefined : 'relayed'
+    const [went] = (await atBob()).filter(({ event, operation }) => event === 'left' && operation === 'move')
+    const [came] = (await atAlice()).filter(({ event, operation }) => event === 'came' && operation === 'move')
+    const route = canDial(bob, alice) ? undefined : 'relayed'
     expect([went!.route, came!.route]).toEqual([route, route])
   })
 })

@@ -1,4 +1,4 @@
-import { hook, VirtualWorker, type Worker } from 'sotto'
+import { hook, type LedgerEntry, VirtualWorker, type Worker } from 'sotto'
 import { afterAll, afterEach, beforeAll, describe } from 'vitest'
 import { readyForTest } from '../backend.ts'
 import { ServedWorkers } from './served.ts'
@@ -9,7 +9,10 @@ type Make = (id: string) => Worker
 const servers = new Map<boolean, ServedWorkers>()
 const served = (withTls: boolean) => (id: string) => servers.get(withTls)!.worker(id)
 
-/** A thread takes a second to start: one of each name serves a whole file, with new sessions in every test. */
+/**
+ * A thread takes half a second to start: one of each name serves every file that this process runs, with new sessions in
+ * every test. None of them keeps the process.
+ */
 const threads = new Map<string, VirtualWorker>()
 function threaded(id: string): Worker {
   const thread = threads.get(id) ?? new VirtualWorker(id, { thread: true, identity: 'nobody' })
@@ -71,8 +74,6 @@ export function onEveryWorker(suite: (worker: Make, kind: string) => void, which
   })
   afterAll(async () => {
     for (const server of servers.values()) await server.close()
-    for (const thread of threads.values()) await thread.close()
-    threads.clear()
   })
   describe.each(Object.entries(which))('%s', (kind, make) => {
     const open: Worker[] = []
@@ -85,6 +86,19 @@ export function onEveryWorker(suite: (worker: Make, kind: string) => void, which
       return worker
     }, kind)
   })
+}
+
+/** What a worker writes down from now on: others may have been served before. @returns the new rows, as of when it is called */
+export async function ledgerFromNow(worker: Worker): Promise<() => Promise<LedgerEntry[]>> {
+  const eventsOf = ({ count, bytes, last, ...event }: LedgerEntry) => JSON.stringify(event)
+  const before = new Map((await worker.ledger()).map((row) => [eventsOf(row), row]))
+  return async () =>
+    (await worker.ledger())
+      .map((row) => {
+        const { count = 0, bytes = 0 } = before.get(eventsOf(row)) ?? {}
+        return { ...row, count: row.count - count, bytes: row.bytes - bytes }
+      })
+      .filter(({ count }) => count > 0)
 }
 
 /** The code of what an action throws or rejects with; fails when it does neither. */

@@ -322,7 +322,7 @@ export class Link implements Transport {
   check(frame: Frame): void {
     const large = partsOf(frame)
     if (large !== null) this.#headOf(large)
-    else this.#checkLimit(encode(frame).length + 1)
+    else this.#checkLimit(encodeHere(frame).length + 1)
   }
 
   #checkLimit(bytes: number): void {
