@@ -1,6 +1,6 @@
 import { tf, type Worker } from 'sotto'
 import { expect, it } from 'vitest'
-import { codeOf, onEveryWorker } from './workers.ts'
+import { codeOf, ledgerFromNow, onEveryWorker } from './workers.ts'
 
 const values = async (tensor: Promise<tf.Tensor>): Promise<number[]> => [...(await tensor).dataSync()]
 
@@ -48,9 +48,10 @@ onEveryWorker((worker) => {
   it('opens a secret to one worker alone', async () => {
     const { parties, provider } = three()
     const x = tf.tensor([7, 8]).fixPrecision().share(parties, { provider })
+    const written = await ledgerFromNow(provider)
     const seen = x.add(x).revealTo(provider)
     expect(await values(seen.get())).toEqual([14, 16])
-    const rows = await provider.ledger()
+    const rows = await written()
     expect(rows.some(({ event, operation, to }) => event === 'came' && operation === 'reveal' && to === 'carol')).toBe(
       true,
     )
@@ -59,6 +60,7 @@ onEveryWorker((worker) => {
   it('shares what is private among the workers that its owner named, and shows it to nobody', async () => {
     const { parties, provider } = three()
     const [bob, ...others] = parties
+    const written = await ledgerFromNow(bob!)
     const own = bob!.as('bob')
     own.addWorkers([...others, provider])
     tf.tensor([5, 6]).send(own, {
@@ -75,11 +77,13 @@ onEveryWorker((worker) => {
     const elsewhere = found!.fixPrecision().share([parties[0]!, provider], { provider: parties[1]! })
     // The names are the same, and so are the workers: any of those named may be a party or the provider.
     expect(await codeOf(() => elsewhere.reveal())).toBe('ERR_PERMISSION')
-    const shared = (await bob!.ledger()).filter(({ event }) => event === 'shared')
+    const shared = (await written()).filter(({ event }) => event === 'shared')
     expect(shared.map(({ to }) => to)).toEqual(['bob + alice + jane', 'bob + carol'])
-    const stranger = worker('mallory')
+    const stranger = worker('eve')
     const refused = found!.fixPrecision().share([bob!, stranger], { provider })
     expect(await codeOf(() => refused.reveal())).toBe('ERR_PERMISSION')
+    // Those who were to get a share hear of it, and wait no more.
+    await Promise.all([...parties, provider, stranger].map((one) => one.flush()))
   })
 
   it('leaves no share behind', async () => {
