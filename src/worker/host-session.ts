@@ -23,7 +23,7 @@ import {
   type RequestFrame,
 } from './protocol.ts'
 import { checkRequest } from './schema.ts'
-import { Session } from './session.ts'
+import { Session, waiting } from './session.ts'
 import { OperationFailed, Poison } from './store.ts'
 import type { Following, Transport } from './transport/transport.ts'
 import { Tunnels } from './transport/tunnel.ts'
@@ -317,7 +317,12 @@ export class HostSession {
     if (this.#ended) return
     const { bytesIn } = this.#transport.traffic
     if (result !== undefined) this.#reply(seq, name, result)
-    else if (seq % ACK_EVERY === 0 || bytesIn - this.#ackedBytes > ACK_BYTES) {
+    else if (
+      seq % ACK_EVERY === 0 ||
+      bytesIn - this.#ackedBytes > ACK_BYTES ||
+      // In process the caller notes where later commands were issued as long as it does not know that this one is done.
+      (this.#transport.isSynchronous && Object.hasOwn(waiting, name))
+    ) {
       this.#ackedBytes = bytesIn
       const [first = seq + 1] = this.#arriving.keys()
       if (first > 1) this.#transport.send([FrameKind.ack, Math.min(seq, first - 1)])

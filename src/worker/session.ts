@@ -45,7 +45,7 @@ interface Pending {
 const silent: { readonly [N in TellName]?: true } = { free: true, peers: true, deposit: true }
 
 /** Commands that may wait, for a peer or for a disk, and hold up what comes after them. */
-const waiting: { readonly [N in MessageName]?: true } = {
+export const waiting: { readonly [N in MessageName]?: true } = {
   receive: true,
   backward: true,
   saveModel: true,
@@ -208,7 +208,7 @@ export class Session {
       )
     }
     const seq = ++this.#seq
-    if (name in waiting) this.#lastWaiting = seq
+    if (Object.hasOwn(waiting, name)) this.#lastWaiting = seq
     const frame: RequestFrame = [FrameKind.request, seq, name, body]
     if (name in silent) this.#issueOrNot(frame, bytes, isHandledAtOnce)
     else if (isHandledAtOnce) {
@@ -237,7 +237,7 @@ export class Session {
       if (this.isClosed) return reject(this.#closedError(name))
       if (wait.signal?.aborted) return reject(aborted(name, wait.signal))
       const seq = ++this.#seq
-      if (name in waiting) this.#lastWaiting = seq
+      if (Object.hasOwn(waiting, name)) this.#lastWaiting = seq
       this.#pending.set(seq, { resolve: answer, reject, site, ...wait })
       if (this.#pending.size + this.#partial.size === 1) this.#transport.hold?.(true)
       this.#watch(seq, name, wait)
