@@ -125,7 +125,7 @@ function shapeAttr(op: string, value: unknown): Shape {
 
 /** [batch, height, width, pixels of a window, channels]. */
 function windowShape(x: Shape, filter: [number, number], attrs: ConvAttrs): Shape {
-  const [batch, height, width, taps] = rt.windowsOf(x, filter, attrs).shape
+  const [batch, height, width, taps] = rt.windowsShape(x, filter, attrs)
   const channels = x[3]!
   return [batch, height, width, taps / channels, channels]
 }

@@ -141,10 +141,28 @@ export function cumsum(x: RingTensor, axis: number, exclusive: boolean, reverse:
   return { shape: x.shape, data: permuted(turned, back) }
 }
 
-/** Where each element of a window comes from: [batch, height, width, filter height · filter width · channels]. */
+/** [batch, height, width, filter height · filter width · channels]. */
+type WindowsShape = readonly [batch: number, height: number, width: number, taps: number]
+
+/** Where each element of a window comes from. */
 interface Windows {
   readonly indices: Int32Array
-  readonly shape: readonly [batch: number, height: number, width: number, taps: number]
+  readonly shape: WindowsShape
+}
+
+const geometryOf = (x: Shape, filter: readonly [number, number], { dilations, strides, pad }: ConvAttrs) =>
+  tf.backend_util.computeConv2DInfo(
+    [x[0]!, x[1]!, x[2]!, x[3]!],
+    [...filter, x[3]!, 1],
+    strides as [number, number],
+    dilations as [number, number],
+    paddingFor(pad),
+  )
+
+/** The shape of {@link windowsOf}, before any of them is laid out: they may be more than fit. */
+export function windowsShape(x: Shape, filter: readonly [number, number], attrs: ConvAttrs): WindowsShape {
+  const { batchSize, outHeight, outWidth } = geometryOf(x, filter, attrs)
+  return [batchSize, outHeight, outWidth, filter[0] * filter[1] * x[3]!]
 }
 
 /**
@@ -155,18 +173,11 @@ interface Windows {
  */
 export function windowsOf(x: Shape, filter: readonly [number, number], attrs: ConvAttrs): Windows {
   return cached(['windows', x, filter, attrs], () => {
-    const [batch, height, width, channels] = x as [number, number, number, number]
-    const { dilations, strides, pad } = attrs
-    const info = tf.backend_util.computeConv2DInfo(
-      [batch, height, width, channels],
-      [...filter, channels, 1],
-      strides as [number, number],
-      dilations as [number, number],
-      paddingFor(pad),
-    )
-    const { outHeight, outWidth, padInfo, strideHeight, strideWidth, dilationHeight, dilationWidth } = info
-    const taps = filter[0] * filter[1] * channels
-    const indices = new Int32Array(batch * outHeight * outWidth * taps)
+    const [, height, width, channels] = x as [number, number, number, number]
+    const { padInfo, strideHeight, strideWidth, dilationHeight, dilationWidth } = geometryOf(x, filter, attrs)
+    const shape = windowsShape(x, filter, attrs)
+    const [batch, outHeight, outWidth] = shape
+    const indices = new Int32Array(sizeOf(shape))
     let at = 0
     for (let b = 0; b < batch; b++) {
       for (let i = 0; i < outHeight; i++) {
@@ -183,7 +194,7 @@ export function windowsOf(x: Shape, filter: readonly [number, number], attrs: Co
         }
       }
     }
-    return { indices, shape: [batch, outHeight, outWidth, taps] as const }
+    return { indices, shape }
   })
 }
 
