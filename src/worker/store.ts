@@ -330,6 +330,16 @@ export class Store {
     }
     return infos
   }
+
+  /** Tensors under all of some tags, of what a session may use. */
+  tagged(tags: readonly string[], by: object): ObjectInfo[] {
+    const infos: ObjectInfo[] = []
+    for (const [id, stored] of this.#objects) {
+      if (stored.kind !== 'tensor' || !isFor(stored, by)) continue
+      if (tags.every((tag) => stored.labels.tags.includes(tag))) infos.push(infoOf(id, stored))
+    }
+    return infos
+  }
 }
 
 interface Usage {

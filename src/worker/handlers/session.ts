@@ -36,11 +36,7 @@ export const sessionHandlers: HandlersOf<
     session.put(key, session.name, content)
   },
 
-  search(session, { tags }) {
-    return session.host.store
-      .infos(session)
-      .filter((info) => info.kind === 'tensor' && tags.every((tag) => info.tags.includes(tag)))
-  },
+  search: (session, { tags }) => session.host.store.tagged(tags, session),
 
   objects: (session) => session.host.store.infos(session),
 
