@@ -14,23 +14,20 @@ function hasTfjsNode(): boolean {
   }
 }
 
-const backends = ['wasm', 'cpu', ...(hasTfjsNode() ? ['tensorflow'] : [])]
-
-/** Suites that compute run once on every backend there is; who sees what, like all the rest, is the same on each. */
+/** Everything runs on wasm. Suites that compute run on the other backends too; who sees what is the same on each. */
+const others = ['cpu', ...(hasTfjsNode() ? ['tensorflow'] : [])]
 const computing = ['test/tensor/**/*.test.ts', 'test/conformance/!(privacy).test.ts']
 
 /**
- * Files with a process of their own. The others of a project share processes, for to load tfjs and the sources takes most
- * of a second; but not those that put something else in the place of a module, nor those that depend on what is left over
- * in a process.
+ * Files with a process of their own. The others share processes, for to load tfjs and the sources takes most of a second;
+ * but not those that put something else in the place of a module, nor those that depend on what is left over in a process.
  */
-const alone = {
-  computing: ['test/conformance/memory.test.ts'],
-  others: [
-    ...['memory', 'prg'].map((name) => `test/smpc/${name}.test.ts`),
-    ...['codec', 'identity', 'seal', 'tokens'].map((name) => `test/worker/${name}.test.ts`),
-  ],
-}
+const computingAlone = ['test/conformance/memory.test.ts']
+const alone = [
+  ...computingAlone,
+  ...['memory', 'prg'].map((name) => `test/smpc/${name}.test.ts`),
+  ...['codec', 'identity', 'seal', 'tokens'].map((name) => `test/worker/${name}.test.ts`),
+]
 
 interface Project {
   readonly name: string
@@ -60,17 +57,12 @@ export default defineConfig({
     maxWorkers: 2,
     globalSetup: './test/build.ts',
     projects: [
-      ...backends.flatMap((backend) => [
-        project({ name: backend, backend, include: computing, exclude: alone.computing }),
-        project({ name: `${backend}-alone`, backend, include: alone.computing, isolate: true }),
+      project({ name: 'wasm', backend: 'wasm', include: ['test/**/*.test.ts'], exclude: alone }),
+      project({ name: 'wasm-alone', backend: 'wasm', include: alone, isolate: true }),
+      ...others.flatMap((backend) => [
+        project({ name: backend, backend, include: computing, exclude: computingAlone }),
+        project({ name: `${backend}-alone`, backend, include: computingAlone, isolate: true }),
       ]),
-      project({
-        name: 'once',
-        backend: 'wasm',
-        include: ['test/**/*.test.ts'],
-        exclude: [...computing, ...alone.others],
-      }),
-      project({ name: 'once-alone', backend: 'wasm', include: alone.others, isolate: true }),
     ],
   },
 })
