@@ -1,11 +1,14 @@
 import { errorFeedback, gradOf, noGrad, type PointerTensor, recordGrad, requireGrad, scope, tf } from 'sotto'
-import { expect, it } from 'vitest'
+import { beforeAll, expect, it } from 'vitest'
 import { settled } from '../backend.ts'
 import { codeOf, onEveryWorker } from './workers.ts'
 
 const values = async (pointer: PointerTensor) => [...(await pointer.fetch()).dataSync()]
 const leaf = (numbers: number[], at: Parameters<tf.Tensor['send']>[0]) =>
   tf.tensor(numbers).send(at, { requiresGrad: true })
+
+// Counts here are of all tensors: what other files have dropped goes before.
+beforeAll(settled)
 
 onEveryWorker((worker) => {
   it('leaves the gradient at the leaf', async () => {
@@ -226,7 +229,6 @@ onEveryWorker((worker) => {
       await Promise.all([alice.flush(), bob.flush()])
     }
     await pass()
-    await settled()
     const before = [tf.memory().numTensors, await alice.objectCount(), await bob.objectCount()]
     for (let i = 0; i < 20; i++) await pass()
     expect([tf.memory().numTensors, await alice.objectCount(), await bob.objectCount()]).toEqual(before)

@@ -11,8 +11,12 @@ const counts = async (...workers: Worker[]) => [
   ...(await Promise.all(workers.map((worker) => worker.objectCount()))),
 ]
 
+const isLong = process.env['SOTTO_LONG'] !== undefined
+
 onEveryWorker((worker, kind) => {
-  it('holds object and tensor counts flat over 1,000 training steps', async (test) => {
+  // Counts are exact: what is forgotten in a step, or with an acknowledgement every 64 commands, shows in a hundred too.
+  const STEPS = isLong ? 1000 : kind === 'in process' && testBackend === 'wasm' ? 400 : 100
+  it(`holds object and tensor counts flat over ${STEPS} training steps`, async (test) => {
     if (kind.includes('latency')) test.skip('a thousand round trips, and nothing that is not held without latency')
     const [alice, bob] = [worker('alice'), worker('bob')]
     const near = tf
@@ -39,7 +43,7 @@ onEveryWorker((worker, kind) => {
     }
     await step()
     const before = await counts(alice, bob)
-    for (let i = 0; i < 1000; i++) await step()
+    for (let i = 0; i < STEPS; i++) await step()
     expect(await counts(alice, bob)).toEqual(before)
   })
 
@@ -66,7 +70,8 @@ onEveryWorker((worker, kind) => {
   it('holds the heap flat over 20,000 ops', async (test) => {
     if (global.gc === undefined) test.skip('needs node --expose-gc')
     if (kind.includes('latency')) test.skip('the same objects, later')
-    if (testBackend === 'cpu' && kind !== 'in process') test.skip('what frames hold is the same on every backend')
+    if (testBackend !== 'wasm') test.skip('what an op holds beside tensors, which are counted above, is the same')
+    if (kind === 'in process' && !isLong) test.skip('the same objects, but for those of bytes')
     const bob = worker('bob') as VirtualWorker
     const x = tf.tensor([1, 2, 3]).send(bob, { requiresGrad: true })
     const ops = async (n: number) => {

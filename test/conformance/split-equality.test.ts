@@ -3,8 +3,6 @@ import { expect, it } from 'vitest'
 import { testBackend } from '../backend.ts'
 import { onEveryWorker } from './workers.ts'
 
-/** On the cpu backend, whose kernels are tfjs's own, enough for every step of the way. */
-const STEPS = testBackend === 'cpu' && !process.env['SOTTO_LONG'] ? 50 : 200
 /** The demo's widths where they are quick; narrower where the suite runs for the sake of the transport. */
 const layers = (seed: number, [first, second]: readonly [number, number]) => ({
   bottom: tf.sequential({
@@ -33,15 +31,21 @@ const layers = (seed: number, [first, second]: readonly [number, number]) => ({
   }),
 })
 
+let mnist: ReturnType<typeof loadMnist> | undefined
+
 onEveryWorker((worker, kind) => {
+  const isWhole = kind === 'in process' && testBackend !== 'cpu'
+  // Ten times all batches; elsewhere twice: the steps after them send what those have sent.
+  const STEPS = process.env['SOTTO_LONG'] ? 200 : isWhole ? 100 : 20
   it(`trains split over two workers as tfjs trains the whole net in one process, for ${STEPS} steps`, async (test) => {
     if (kind.includes('latency')) test.skip('the same frames at another time; the other suites cover that')
-    const { train } = await loadMnist({ limit: 640, testLimit: 1, onNotice: () => {} })
+    mnist ??= loadMnist({ limit: 640, testLimit: 1, onNotice: () => {} })
+    const { train } = await mnist
     const images = train.images()
     const labels = train.labelsTensor()
 
     const [alice, bob] = [worker('alice'), worker('bob')]
-    const widths = testBackend !== 'cpu' && kind === 'in process' ? ([128, 640] as const) : ([32, 48] as const)
+    const widths = isWhole ? ([128, 640] as const) : ([32, 48] as const)
     const { bottom, top } = layers(1, widths)
     const [near, far] = [bottom.send(alice), top.send(bob)]
     const [x, y] = [images.send(alice), labels.send(bob)]

@@ -14,15 +14,12 @@ import {
   type Worker,
 } from 'sotto'
 import { expect, it } from 'vitest'
-import { testBackend } from '../backend.ts'
 import { inProcess, onEveryWorker } from '../conformance/workers.ts'
 import { type Call, generator, type OperandSample } from '../tensor/op-samples.ts'
 import { isFloat, type Method, methodOf, type Operation, operations } from './operations.ts'
 
 const isLong = process.env['SOTTO_LONG'] !== undefined
-// What is computed on shares is the same on every backend.
-const isFirst = testBackend === 'wasm'
-const STEPS = isLong ? 1000 : isFirst ? 200 : 40
+const STEPS = isLong ? 1000 : 120
 
 /** tf.tidy, for what holds no tensors of tfjs. */
 function tidy<T>(action: () => T): T {
@@ -103,7 +100,7 @@ onEveryWorker((worker, kind) => {
   }, 120_000)
 
   it('holds counts flat for every operation on secrets, and for its gradient', async (test) => {
-    if (kind !== 'in process' || !isFirst) test.skip('what is computed is the same on all of them')
+    if (kind !== 'in process') test.skip('what is computed is the same on all of them')
     const workers = four(worker)
     const [bob, alice, jane] = workers
     const options = { provider: jane }

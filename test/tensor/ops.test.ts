@@ -375,7 +375,7 @@ describe('nothing is left over', () => {
     once()
     await bob.flush()
     const before = [tf.memory().numTensors, tf.memory().numDataBuffers, await bob.objectCount()]
-    for (let i = 0; i < 50; i++) once()
+    for (let i = 0; i < 10 * many; i++) once()
     await bob.flush()
     expect([tf.memory().numTensors, tf.memory().numDataBuffers, await bob.objectCount()]).toEqual(before)
     expect(before[2]).toBe(0)
