@@ -461,8 +461,7 @@ export class HostSession {
     if (peer === undefined) {
       throw sottoError('ERR_UNKNOWN_PEER', `${this.host.id} was not introduced to ${to}; addWorkers([…]) does it`)
     }
-    // One for each session of the caller's there, and for whoever was introduced: what was meant for one goes to no other.
-    const at = JSON.stringify([to, peer.capability.session, peer.key, peer.address])
+    const at = linkName(peer)
     const known = this.#links.get(at)
     if (known !== undefined && !known.session.isClosed) return known.session
     const transport = this.host.dial(this, peer)
@@ -483,7 +482,18 @@ export class HostSession {
 
   /** Whether what goes to a peer passes somebody else, sealed. */
   goesRelayed(to: string | undefined): boolean {
-    return to !== undefined && this.peers.get(to)?.address === null
+    const peer = to === undefined ? undefined : this.peers.get(to)
+    if (peer === undefined) return false
+    return peer.address === null || this.#links.get(linkName(peer))?.transport.isRelayed === true
+  }
+  /** Calls back if it turns out so when the link to a peer, over which something goes now, begins only later. */
+  whenRelayed(to: string, action: () => void): void {
+    if (!this.peers.has(to)) return
+    this.linkTo(to)
+    const { transport } = this.#links.get(linkName(this.peers.get(to)!))!
+    transport.onBegin?.(() => {
+      if (transport.isRelayed) action()
+    })
   }
   /** Whether what comes from a peer has passed somebody else, sealed. */
   comesRelayed(from: string | undefined): boolean {
@@ -635,6 +645,10 @@ function refusing([kind, seq, name, body]: RequestFrame, message: string, ...fie
   const results = [...idsOf(body, fields)].filter((id) => /^[\w-]{1,64}$/.test(id))
   return [kind, seq, name, new Over(message, results)]
 }
+
+/** One link for each session of the caller's with a peer, and whoever was introduced: what was meant for one goes to no other. */
+const linkName = ({ name, address, key, capability: { session } }: PeerIntroduction): string =>
+  JSON.stringify([name, session, key, address])
 
 /** Milliseconds between looks at what is still going on. */
 const POLL = 5

@@ -75,6 +75,20 @@ export class Ledger {
     row.last = Date.now()
   }
 
+  /** An event that was recorded, as one that went directly, went past somebody else. */
+  relayed(record: LedgerRecord): void {
+    const row = this.#rowOf(record)
+    row.count--
+    row.bytes -= record.bytes
+    if (row.count === 0) this.#drop(row)
+    this.record({ ...record, route: 'relayed' })
+  }
+
+  #drop(row: Row): void {
+    const rows = this.#rows[row.event]
+    for (const [key, known] of rows) if (known === row) rows.delete(key)
+  }
+
   /** The row of an event, with what came before it; a new one when there is room. */
   #rowOf(record: LedgerRecord): Row {
     const { event, operation, shape, dtype, from, to, why, route } = record

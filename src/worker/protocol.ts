@@ -89,6 +89,8 @@ export interface PeerIntroduction {
   readonly name: string
   /** Where it can be dialled; null when what goes to it passes the caller, sealed. */
   readonly address: string | null
+  /** Whether the caller passes it on, too, where nothing is reached at that address. */
+  readonly relay?: boolean
   /** The public key that it proves, or what stands for it inside one process. */
   readonly key: string
   /** Lets this worker hand things over to the caller's session there. */

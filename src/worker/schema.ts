@@ -185,7 +185,15 @@ export const schemas: { readonly [N in MessageName]: v.GenericSchema<unknown, Re
   hello: v.strictObject({ version: count, name, session: out, secret: v.nullable(secret) }),
   peers: v.strictObject({
     peers: v.pipe(
-      v.array(v.strictObject({ name, address: v.nullable(address), key: peerKey, capability })),
+      v.array(
+        v.strictObject({
+          name,
+          address: v.nullable(address),
+          relay: v.optional(v.boolean()),
+          key: peerKey,
+          capability,
+        }),
+      ),
       v.maxLength(1024),
     ),
   }),

@@ -37,7 +37,7 @@ export abstract class Worker implements Location {
   /** Peers that this session has introduced, by name. */
   readonly #introduced = new Map<string, Worker>()
   /** Tunnels that pass through here: where what comes from this worker goes on. */
-  readonly #passing = new Map<string, Session>()
+  readonly #passing = new Map<string, Worker>()
 
   constructor(id: string, identity: string, session: Session) {
     this.id = id
@@ -45,8 +45,7 @@ export abstract class Worker implements Location {
     this.#session = session
     session.onTunnel((frame) => this.#pass(frame))
     session.onClose(() => {
-      for (const [tunnel, other] of this.#passing) other.sendTunnel([FrameKind.tunnel, tunnel, null, null])
-      this.#passing.clear()
+      for (const [tunnel, other] of [...this.#passing]) this.#endPassing(tunnel, other)
     })
   }
 
@@ -103,7 +102,8 @@ export abstract class Worker implements Location {
     }
     // Another session with the same worker, too: what goes there is waited for in that session.
     const capability = peer.#session.capabilityFor(this.id, this.key)
-    this.#session.tell('peers', { peers: [{ name: id, address: addressFor(this, peer), key, capability }] })
+    const address = addressFor(this, peer)
+    this.#session.tell('peers', { peers: [{ name: id, address, relay: true, key, capability }] })
     this.#introduced.set(id, peer)
     return id
   }
@@ -118,18 +118,35 @@ export abstract class Worker implements Location {
     const [kind, tunnel, to, message] = frame
     const known = this.#passing.get(tunnel)
     if (known !== undefined) {
-      known.sendTunnel([kind, tunnel, null, message])
-      if (message === null) this.#passing.delete(tunnel)
-      return
+      if (message === null) return this.#endPassing(tunnel, known)
+      return this.#passOn(known, [kind, tunnel, null, message])
     }
     if (message === null) return
     const peer = to === null ? undefined : this.#introduced.get(to)
     if (peer === undefined || peer.isClosed || this.#passing.size >= TUNNELS) {
       return this.#session.sendTunnel([kind, tunnel, null, null])
     }
-    this.#passing.set(tunnel, peer.#session)
-    peer.#passing.set(tunnel, this.#session)
-    peer.#session.sendTunnel([kind, tunnel, this.id, message])
+    this.#passing.set(tunnel, peer)
+    peer.#passing.set(tunnel, this)
+    this.#passOn(peer, [kind, tunnel, this.id, message])
+  }
+
+  #passOn(to: Worker, frame: TunnelFrame): void {
+    try {
+      to.#session.sendTunnel(frame)
+    } catch {
+      // More than it takes: that is the end of this tunnel, and of nothing else.
+      const [kind, tunnel] = frame
+      this.#endPassing(tunnel, to)
+      this.#session.sendTunnel([kind, tunnel, null, null])
+    }
+  }
+
+  /** Nothing passes any more: says so to the other end. */
+  #endPassing(tunnel: string, other: Worker): void {
+    this.#passing.delete(tunnel)
+    other.#passing.delete(tunnel)
+    other.#session.sendTunnel([FrameKind.tunnel, tunnel, null, null])
   }
 
   /**

@@ -23,8 +23,11 @@ function write(
   // Of a secret that is shared, nobody sees a byte.
   const bytes = event === 'refused' || event === 'shared' ? 0 : travellingBytes(spec)
   const isRelayed = event === 'came' ? session.comesRelayed(details.from) : session.goesRelayed(details.to)
-  const route = isRelayed ? ({ route: 'relayed' } as const) : {}
-  ledger.record({ event, operation, shape, dtype, from: id, to: id, ...details, ...route, bytes })
+  const record = { event, operation, shape, dtype, from: id, to: id, ...details, bytes }
+  ledger.record(isRelayed ? { ...record, route: 'relayed' } : record)
+  // A link that has not begun may yet turn out to.
+  const isOnItsWay = (event === 'left' || event === 'opened') && !isRelayed && details.to !== undefined
+  if (isOnItsWay) session.whenRelayed(details.to!, () => ledger.relayed(record))
 }
 
 const askedBy = (session: HostSession, access: Access): string =>

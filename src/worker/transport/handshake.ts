@@ -91,6 +91,8 @@ export interface ListenOptions {
   admit(credentials: Credentials, proof: Proof): Promise<{ identity: string | null }>
 }
 
+/** Bytes by which a message grows at most that is sealed and passes a session in a frame. */
+const ENVELOPE = 1024
 /** Milliseconds for a handshake, at the listener. */
 const PATIENCE = 10_000
 const NONCE = 32
@@ -343,15 +345,15 @@ export async function receive(channel: Channel, options: ListenOptions): Promise
       }
       resumed = { id: answered.link.id, received: answered.link.received }
     } else taken = (await options.admit(credentials, proof)).identity
+    // What passes others must fit into the messages that they take, too.
+    const most = channel.route === 'relayed' ? options.message - ENVELOPE : options.message
     return {
       channel: secured,
       credentials,
       proof,
       resumed,
       welcome: ({ id, secret, received }) =>
-        secured.send(
-          messageOf(MessageKind.shake, { link: id, secret, received, message: options.message, identity: taken }),
-        ),
+        secured.send(messageOf(MessageKind.shake, { link: id, secret, received, message: most, identity: taken })),
     }
   } catch (error) {
     refuse(secured, error)

@@ -128,6 +128,7 @@ export class Link implements Transport {
   readonly #options: LinkOptions
   #message: number
   #channel: Channel | null = null
+  #route: Channel['route'] | null = null
   #closed: { readonly reason: Error | undefined } | null = null
 
   /** A message that is being made of frames, and its length; it begins with its kind. */
@@ -160,6 +161,7 @@ export class Link implements Transport {
   #frameListener: ((frame: Frame | Error, following?: Following) => void) | null = null
   readonly #early: [Frame | Error, Following | undefined][] = []
   readonly #closeListeners: ((reason: Error | undefined) => void)[] = []
+  readonly #beginListeners: (() => void)[] = []
   readonly #lostListeners: ((reason: Error | undefined) => void)[] = []
   readonly #drainListeners: (() => void)[] = []
   /** Called when the other end has been silent although it was asked for a word. */
@@ -180,8 +182,12 @@ export class Link implements Transport {
     for (const { message: waiting } of this.#retained) this.#checkLimit(waiting.length)
   }
 
+  /** By the way on which it began: it goes on by no other. */
   get isRelayed(): boolean {
-    return this.#channel?.route === 'relayed'
+    return this.#route === 'relayed'
+  }
+  onBegin(listener: () => void): void {
+    if (this.#route === null) this.#beginListeners.push(listener)
   }
   /** Counted messages that came. */
   get received(): number {
@@ -227,6 +233,8 @@ export class Link implements Transport {
     this.detach()
     const arrived = this.#drop(theirs)
     this.#channel = channel
+    this.#route ??= channel.route
+    for (const listener of this.#beginListeners.splice(0)) listener()
     this.#lastHeard = performance.now()
     this.#isAsked = false
     this.#given = 0

@@ -47,8 +47,10 @@ export interface Transport {
   onDrain(listener: () => void): void
   /** A count that grows as long as something passes, either way. */
   readonly passed?: number
-  /** Whether frames pass a third party, sealed. */
+  /** Whether frames pass a third party, sealed; of a link that has not begun, no. */
   readonly isRelayed?: boolean
+  /** Calls back once when it begins, unless it has. */
+  onBegin?(listener: () => void): void
   /** Whether somebody waits for what comes: then the process should not end. */
   hold?(isHeld: boolean): void
 }

@@ -27,13 +27,15 @@ export class Tunnels {
   /**
    * Opens a tunnel: to a peer by its name, or with an empty name to the other end of the session itself.
    *
+   * @param unanswered why it ends, if it does before anything has come
    * @throws SessionError `ERR_WORKER_LOST` when the session has ended; `ERR_LIMIT`
    */
-  open(to: string): Channel {
+  open(to: string, unanswered?: Error): Channel {
     if (this.#isOver) throw sottoError('ERR_WORKER_LOST', 'the session that it was reached through has ended')
     if (this.#open.size >= MOST) throw sottoError('ERR_LIMIT', `${MOST} tunnels are open in this session; no more fit`)
     const id = newId()
     const channel = new TunnelChannel(this.#transport, id, to, () => this.#open.delete(id))
+    channel.reason = unanswered
     this.#open.set(id, channel)
     return channel
   }
@@ -78,6 +80,8 @@ class TunnelChannel implements Channel {
   /** Said with the first message, which opens the tunnel. */
   #to: string | null
   readonly #forget: () => void
+  /** Why it ends. */
+  reason: Error | undefined
   #isClosed = false
   readonly #early: Uint8Array[] = []
   #earlyBytes = 0
@@ -107,7 +111,13 @@ class TunnelChannel implements Channel {
   }
   send(message: Uint8Array): void {
     if (this.#isClosed) return
-    this.#transport.send([FrameKind.tunnel, this.#id, this.#to, message])
+    try {
+      this.#transport.send([FrameKind.tunnel, this.#id, this.#to, message])
+    } catch (error) {
+      // More than whoever passes it on takes: it would be so again.
+      this.reason = error as Error
+      return this.close()
+    }
     this.#to = null
   }
   onMessage(listener: ((message: Uint8Array) => void) | null): void {
@@ -119,7 +129,7 @@ class TunnelChannel implements Channel {
     }
   }
   onClose(listener: (reason: Error | undefined) => void): void {
-    if (this.#isClosed) listener(undefined)
+    if (this.#isClosed) listener(this.reason)
     else this.#onClose.push(listener)
   }
   close(): void {
@@ -130,6 +140,7 @@ class TunnelChannel implements Channel {
 
   take(message: Uint8Array): void {
     if (this.#isClosed) return
+    this.reason = undefined
     if (this.#onMessage && this.#early.length === 0) return this.#onMessage(message)
     this.#early.push(message)
     this.#earlyBytes += message.length
@@ -140,6 +151,6 @@ class TunnelChannel implements Channel {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#forget()
-    for (const listener of this.#onClose.splice(0)) listener(undefined)
+    for (const listener of this.#onClose.splice(0)) listener(this.reason)
   }
 }
