@@ -1,9 +1,9 @@
 /** `sotto status`: how a worker is, and what it has to do. */
 import type { IncomingMessage, RequestOptions } from 'node:http'
-import Table from 'cli-table3'
 import * as v from 'valibot'
 import { isSottoError, sottoError } from '../errors.ts'
 import { type ConnectOptions, SocketWorker, type WorkerStats } from '../index.ts'
+import { drawTable } from '../worker/table.ts'
 import { type ConnectionFlags, connectOptions } from './connection.ts'
 import type { Io } from './io.ts'
 
@@ -25,8 +25,7 @@ export async function printStatus(url: string, flags: ConnectionFlags, io: Io): 
   const health = await healthOf(url, options)
   const { worker, key } = stats ?? health
   if (health.key !== key) throw sottoError('ERR_IDENTITY', `${url}/healthz answers for another worker`)
-  const table = new Table({ ...PLAIN })
-  table.push(
+  const table = drawTable([
     ['status', health.status],
     ['address', url],
     ['key', key],
@@ -38,8 +37,8 @@ export async function printStatus(url: string, flags: ConnectionFlags, io: Io): 
           ['received', `${stats.framesIn} frames, ${bytes(stats.bytesIn)}`],
           ['sent', `${stats.framesOut} frames, ${bytes(stats.bytesOut)}`],
         ]),
-  )
-  io.out(`${worker}\n${table.toString()}\n`)
+  ])
+  io.out(`${worker}\n${table}\n`)
   if (stats !== null) io.out(`${linksOf(stats)}\n`)
   if (health.status !== 'ok') throw sottoError('ERR_SESSION_CLOSED', `${worker} is ${health.status}`)
 }
@@ -64,16 +63,10 @@ async function statsOf(
 
 function linksOf({ links }: WorkerStats): string {
   const head = ['connection', 'is a', 'frames in', 'frames out', 'in', 'out']
-  const table = new Table({ ...PLAIN, head, colAligns: ['left', 'left', 'right', 'right', 'right', 'right'] })
-  for (const { name, role, framesIn, framesOut, bytesIn, bytesOut } of links) {
-    table.push([name, role, framesIn, framesOut, bytes(bytesIn), bytes(bytesOut)])
-  }
-  return table.toString()
-}
-
-const PLAIN = {
-  style: { head: [], border: [] },
-  chars: { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' },
+  const rows = links.map(({ name, role, framesIn, framesOut, bytesIn, bytesOut }) => {
+    return [name, role, framesIn, framesOut, bytes(bytesIn), bytes(bytesOut)]
+  })
+  return drawTable([head, ...rows], ['left', 'left', 'right', 'right', 'right', 'right'])
 }
 
 /** Bytes in the largest unit of which there is one at least. */

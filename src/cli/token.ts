@@ -1,5 +1,5 @@
 /** `sotto token`: makes, lists and revokes tokens. */
-import Table from 'cli-table3'
+import { drawTable } from '../worker/table.ts'
 import { expiryOf, type Right, rights, type TokenRecord } from '../worker/tokens.ts'
 import { type Io, UsageError } from './io.ts'
 import { addToken, readRecords, removeToken } from './token-file.ts'
@@ -31,23 +31,16 @@ const untilOf = ({ expires }: TokenRecord): string => (expires === null ? 'until
 export async function listTokens(path: string, io: Io): Promise<void> {
   const records = await readRecords(path)
   if (records.length === 0) return io.out('No tokens.\n')
-  const table = new Table({
-    head: ['id', 'identity', 'rights', 'good'],
-    style: { head: [], border: [] },
-    chars: NO_RULES,
-  })
   const now = new Date().toISOString()
-  for (const record of records) {
+  const rows = records.map((record) => {
     const { id, identity, expires } = record
     const isOver = expires !== null && !(new Date(now) < new Date(expires))
-    table.push([id, identity, record.rights.join(', '), isOver ? `no more, since ${expires}` : untilOf(record)])
-  }
-  io.out(`${table.toString()}\n`)
+    return [id, identity, record.rights.join(', '), isOver ? `no more, since ${expires}` : untilOf(record)]
+  })
+  io.out(`${drawTable([['id', 'identity', 'rights', 'good'], ...rows])}\n`)
 }
 
 export async function revokeToken(id: string, path: string, io: Io): Promise<void> {
   const { identity } = await removeToken(path, id)
   io.out(`token ${id} of ${identity} is revoked\n`)
 }
-
-const NO_RULES = { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' }

@@ -1,7 +1,7 @@
 /** The table that ends each demo: who saw what in clear, from whom, and why. */
-import Table from 'cli-table3'
 import { showShape } from '../tensor/shape.ts'
 import type { LedgerEntry } from './ledger.ts'
+import { drawTable } from './table.ts'
 import type { Worker } from './worker.ts'
 
 export interface WhoSawWhatOptions {
@@ -22,16 +22,10 @@ export async function whoSawWhat(
   const ledgers = await Promise.all([...byKey.values()].map((worker) => worker.ledger()))
   const entries = once(ledgers.flat())
   entries.sort((a, b) => (a.to === b.to ? a.first - b.first : a.to < b.to ? -1 : 1))
-  const table = new Table({
-    head: ['who', 'saw', 'of', 'how', 'why', 'times', 'bytes'],
-    style: { head: [], border: [] },
-    chars: NO_INNER_RULES,
-    colAligns: ['left', 'left', 'left', 'left', 'left', 'right', 'right'],
-  })
-  for (const entry of entries) {
+  const rows = entries.map((entry) => {
     const { to, from, operation, why, count, bytes } = entry
     const refused = entry.event === 'refused'
-    table.push([
+    return [
       to,
       refused || entry.event === 'shared' ? `nothing of ${whatOf(entry)}` : whatOf(entry),
       from,
@@ -39,9 +33,11 @@ export async function whoSawWhat(
       why,
       count,
       bytes,
-    ])
-  }
-  const text = `Who saw what\n${entries.length === 0 ? 'Nobody saw anything in clear.' : table.toString()}`
+    ]
+  })
+  const head = ['who', 'saw', 'of', 'how', 'why', 'times', 'bytes']
+  const table = drawTable([head, ...rows], ['left', 'left', 'left', 'left', 'left', 'right', 'right'])
+  const text = `Who saw what\n${entries.length === 0 ? 'Nobody saw anything in clear.' : table}`
   print(text)
   return text
 }
@@ -76,8 +72,5 @@ function once(entries: readonly LedgerEntry[]): LedgerEntry[] {
     return count === 0 ? [] : [{ ...entry, count, bytes: (entry.bytes / entry.count) * count }]
   })
 }
-
-/** No rules between rows. */
-const NO_INNER_RULES = { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' }
 
 const whatOf = ({ shape, dtype, tags }: LedgerEntry): string => [`${dtype} ${showShape(shape)}`, ...tags].join(' ')
