@@ -546,9 +546,10 @@ function aborted(name: string, { reason }: AbortSignal): Error {
   return sottoError(code, `${name}: the wait for its answer ${why}, by its signal`, {}, reason)
 }
 
-/** Folder of this package's own code: its frames are not the caller's line. */
-const own = new URL('..', import.meta.url)
-const ownPrefixes = [own.href, decodeURIComponent(own.pathname)]
+/** Folder of this package's own code: its frames are not the caller's line. A bundle may not know where it is. */
+const here: string | undefined = import.meta.url
+const own = here === undefined ? undefined : new URL('..', here)
+const ownPrefixes = own === undefined ? [] : [own.href, decodeURIComponent(own.pathname)]
 
 function callerOf({ stack }: Site): string | undefined {
   const lines = (stack ?? '').split('\n').filter((line) => line.trimStart().startsWith('at '))

@@ -20,7 +20,7 @@ import { LinkListener, type ListenerOptions } from '../../src/worker/transport/l
 import { MessageKind, messageOf, readMessage } from '../../src/worker/transport/messages.ts'
 import type { Transport } from '../../src/worker/transport/transport.ts'
 import { Tunnels } from '../../src/worker/transport/tunnel.ts'
-import { nodeChannel } from '../../src/worker/transport/websocket.ts'
+import { dialWebSocket, nodeChannel } from '../../src/worker/transport/websocket.ts'
 import { testBackend } from '../backend.ts'
 import { End, Wire } from './wires.ts'
 
@@ -1182,6 +1182,46 @@ once('a channel over a WebSocket', () => {
       reason = error
     })
     expect(reason).toMatchObject({ code: 'ERR_LIMIT' })
+  })
+})
+
+once('a channel over the WebSocket of a browser', () => {
+  /** Dials where there is no Node, with a WebSocket of the test's. */
+  const dialInPage = (made: typeof WebSocket): Promise<Channel> => {
+    vi.stubGlobal('WebSocket', made)
+    vi.stubGlobal('process', undefined)
+    const dialled = dialWebSocket('ws://bob.example', { vouched: true, signal: new AbortController().signal })
+    vi.unstubAllGlobals()
+    return dialled
+  }
+
+  it('cannot be made by a page that came over https to a server without: ERR_UNREACHABLE, as where nobody is', async () => {
+    class Refusing {
+      constructor() {
+        throw new DOMException('An insecure WebSocket connection may not be initiated', 'SecurityError')
+      }
+    }
+    await expect(dialInPage(Refusing as never)).rejects.toMatchObject({
+      code: 'ERR_UNREACHABLE',
+      message: expect.stringContaining('insecure'),
+    })
+  })
+
+  it('says that a message was too big where that ended it', async () => {
+    const sockets: EventTarget[] = []
+    class Opening extends EventTarget {
+      constructor() {
+        super()
+        sockets.push(this)
+        queueMicrotask(() => this.dispatchEvent(new Event('open')))
+      }
+    }
+    const channel = await dialInPage(Opening as never)
+    const reasons: (Error | undefined)[] = []
+    channel.onClose((reason) => reasons.push(reason))
+    sockets[0]!.dispatchEvent(Object.assign(new Event('close'), { code: 1009 }))
+    channel.onClose((reason) => reasons.push(reason))
+    expect(reasons).toMatchObject([{ code: 'ERR_LIMIT' }, { code: 'ERR_LIMIT' }])
   })
 })
 

@@ -40,7 +40,7 @@ export function nodeChannel(socket: NodeSocket, certificate: Channel['certificat
   })
   socket.on('close', (code) => {
     isClosed = true
-    if (code === TOO_BIG) failure ??= sottoError('ERR_LIMIT', 'a message was too big for the other end')
+    if (code === TOO_BIG) failure ??= tooBig()
     for (const listener of closeListeners.splice(0)) listener(failure)
   })
   const sent = () => onDrain?.()
@@ -83,6 +83,7 @@ export function nodeChannel(socket: NodeSocket, certificate: Channel['certificat
 const GOODBYE = 2000
 /** What a WebSocket is closed with when a message was too big (RFC 6455 §7.4.1). */
 const TOO_BIG = 1009
+const tooBig = (): Error => sottoError('ERR_LIMIT', 'a message was too big for the other end')
 /** Milliseconds between looks at how much a browser has sent: it does not say. */
 const LOOK = 10
 
@@ -94,14 +95,16 @@ function globalChannel(socket: WebSocket): Channel {
   let onDrain: (() => void) | null = null
   let isLooking = false
   let isClosed = false
+  let failure: Error | undefined
   socket.addEventListener('message', ({ data }) => {
     const message = data instanceof ArrayBuffer ? new Uint8Array(data) : new Uint8Array(0)
     if (onMessage === null) early.push(message)
     else onMessage(message)
   })
-  socket.addEventListener('close', () => {
+  socket.addEventListener('close', ({ code }) => {
     isClosed = true
-    for (const listener of closeListeners.splice(0)) listener(undefined)
+    failure = code === TOO_BIG ? tooBig() : undefined
+    for (const listener of closeListeners.splice(0)) listener(failure)
   })
   const look = () => {
     isLooking = socket.bufferedAmount > 0 && !isClosed
@@ -129,7 +132,7 @@ function globalChannel(socket: WebSocket): Channel {
       onDrain = listener
     },
     onClose(listener) {
-      if (isClosed) listener(undefined)
+      if (isClosed) listener(failure)
       else closeListeners.push(listener)
     },
     close() {
@@ -224,8 +227,14 @@ function failureOf(url: string, error: Error & { code?: string }): Error {
   return sottoError('ERR_UNREACHABLE', `no connection to ${url}: ${message || code}`, { url, cause: code }, error)
 }
 
-function dialGlobal(url: string, signal: AbortSignal): Promise<Channel> {
-  const socket = new WebSocket(url)
+async function dialGlobal(url: string, signal: AbortSignal): Promise<Channel> {
+  let socket: WebSocket
+  try {
+    socket = new WebSocket(url)
+  } catch (error) {
+    // A page that came over https may not speak ws.
+    throw sottoError('ERR_UNREACHABLE', `no connection to ${url}: ${(error as Error).message}`, { url }, error)
+  }
   socket.binaryType = 'arraybuffer'
   return new Promise((resolve, reject) => {
     const abort = () => {
