@@ -24,7 +24,7 @@ import {
   type Worker,
   whoSawWhat,
 } from 'sotto'
-import { command, isMain, positiveNumber, printTable, printTraffic, progress, wholeNumber } from './lib/options.ts'
+import { command, isMain, positiveNumber, printTable, progress, wholeNumber } from './lib/options.ts'
 import {
   dealt,
   featuresOf,
@@ -38,6 +38,7 @@ import {
   trainOnMessages,
   trainOnToy,
 } from './lib/spam.ts'
+import { printTraffic } from './lib/traffic.ts'
 import { type Weight, weightsOf } from './lib/weights.ts'
 import { startWorkers, type WorkerKind, workersOption } from './lib/workers.ts'
 

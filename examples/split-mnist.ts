@@ -1,5 +1,6 @@
 /**
- * Split learning on MNIST: the images stay with alice, the labels with bob.
+ * Split learning on MNIST, by hand with pointers: the images stay with alice, the labels with bob. (split-forms.ts has this
+ * and the other forms, with SplitNN.)
  *
  * Alice holds the lower part of the network (784-128-640, ReLU), bob the upper (640-10, log-softmax). Activations go
  * from alice to bob, their gradients back; the researcher who runs this script sees losses, predictions and the trained
@@ -20,17 +21,10 @@ import {
   type Worker,
   whoSawWhat,
 } from 'sotto'
-import {
-  command,
-  isMain,
-  optimizerOf,
-  positiveNumber,
-  printTable,
-  printTraffic,
-  progress,
-  wholeNumber,
-} from './lib/options.ts'
-import { fetchWeights, type Weight } from './lib/weights.ts'
+import { dense } from './lib/dense.ts'
+import { command, isMain, optimizerOf, positiveNumber, printTable, progress, wholeNumber } from './lib/options.ts'
+import { printTraffic } from './lib/traffic.ts'
+import { fetchWeights, numberOf, type Weight } from './lib/weights.ts'
 import { startWorkers, type WorkerKind, workersOption } from './lib/workers.ts'
 
 export interface TrainingOptions {
@@ -55,18 +49,6 @@ export interface SplitMnistResult {
   /** What was refused when the researcher asked for an image. */
   refusal: string
   weights: Weight[]
-}
-
-/** Weights and biases uniform within ±1/√(inputs), as PyTorch's linear layers start. */
-const dense = (units: number, inputs: number, seed: number, activation?: 'relu') => {
-  const bound = 1 / Math.sqrt(inputs)
-  return tf.layers.dense({
-    units,
-    inputShape: [inputs],
-    kernelInitializer: tf.initializers.randomUniform({ minval: -bound, maxval: bound, seed }),
-    biasInitializer: tf.initializers.randomUniform({ minval: -bound, maxval: bound, seed: seed + 1 }),
-    ...(activation ? { activation } : {}),
-  })
 }
 
 export async function splitMnist(options: SplitMnistOptions): Promise<SplitMnistResult> {
@@ -167,13 +149,6 @@ export async function research({ alice, bob, testLabels }: Cast, options: Traini
   await printTraffic([alice, bob])
   await whoSawWhat([alice, bob])
   return { losses, testAccuracy, refusal, weights }
-}
-
-async function numberOf(pointer: PointerTensor): Promise<number> {
-  const tensor = await pointer.fetch()
-  const [value] = tensor.dataSync()
-  tensor.dispose()
-  return value!
 }
 
 /** The classes that the split network gives the images on alice, a thousand at a time. */

@@ -3,7 +3,7 @@ import { pathToFileURL } from 'node:url'
 import { SingleBar } from 'cli-progress'
 import Table from 'cli-table3'
 import { Command, InvalidArgumentError } from 'commander'
-import { type Optimizer, optim, type PointerTensor, type Worker } from 'sotto'
+import { type Optimizer, optim, type PointerTensor } from 'sotto'
 
 export const command = (name: string, description: string): Command =>
   new Command(name).description(description).showHelpAfterError('(--help tells the options)')
@@ -11,6 +11,12 @@ export const command = (name: string, description: string): Command =>
 export function wholeNumber(text: string): number {
   const value = Number(text)
   if (!Number.isInteger(value) || value < 0) throw new InvalidArgumentError('expected a whole number from 0.')
+  return value
+}
+
+export function numberFromZero(text: string): number {
+  const value = Number(text)
+  if (text.trim() === '' || !(value >= 0)) throw new InvalidArgumentError('expected a number from 0.')
   return value
 }
 
@@ -26,8 +32,13 @@ export function optimizerOf(name: string, parameters: readonly PointerTensor[], 
   return optim[name as keyof typeof optim](parameters, { learningRate })
 }
 
+export interface Progress {
+  update(done: number, values: object): void
+  stop(): void
+}
+
 /** A progress bar on a terminal; nothing where the output is kept in a file. */
-export function progress(total: number, format: string): { update(done: number, values: object): void; stop(): void } {
+export function progress(total: number, format: string): Progress {
   if (!process.stderr.isTTY) return { update() {}, stop() {} }
   const bar = new SingleBar({ format, hideCursor: true, clearOnComplete: true, etaBuffer: 200 })
   bar.start(total, 0, { loss: '…', auc: '…' })
@@ -47,25 +58,6 @@ export function printTable(
   })
   for (const row of rows) table.push(row.map((cell) => String(cell)))
   console.log(`\n${title}\n${table.toString()}`)
-}
-
-/** What went over the links of workers; what two of them count is counted once, where it was sent. */
-export async function printTraffic(workers: readonly Worker[]): Promise<void> {
-  const sums = new Map<string, { frames: number; bytes: number }>()
-  for (const worker of workers) {
-    const { links } = await worker.stats()
-    for (const { name, framesOut, bytesOut } of links) {
-      const link = `${worker.id} → ${name}`
-      const { frames, bytes } = sums.get(link) ?? { frames: 0, bytes: 0 }
-      sums.set(link, { frames: frames + framesOut, bytes: bytes + bytesOut })
-    }
-  }
-  const rows = [...sums].map(([link, { frames, bytes }]) => [link, frames, bytes])
-  printTable(
-    'What the workers sent (frames to a caller are answers and acknowledgements)',
-    ['link', 'frames', 'bytes'],
-    rows,
-  )
 }
 
 /** Whether a module was started by itself, and not imported by a test. */

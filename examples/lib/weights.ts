@@ -21,3 +21,11 @@ export const fetchWeights = (parameters: readonly PointerTensor[]): Promise<Weig
       return weight
     }),
   )
+
+/** A scalar on a worker, as a number. */
+export async function numberOf(pointer: PointerTensor): Promise<number> {
+  const tensor = await pointer.fetch()
+  const [value] = tensor.dataSync()
+  tensor.dispose()
+  return value!
+}

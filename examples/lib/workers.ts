@@ -20,14 +20,20 @@ export interface Workers<N extends readonly string[]> extends AsyncDisposable {
   readonly all: { readonly [I in keyof N]: Worker }
 }
 
-/** @param identity who the example acts as; nothing is asked of it, as on every worker that only this machine can reach */
+export interface StartOptions {
+  /** Who the example acts as; nothing is asked of it, as on every worker that only this machine can reach. */
+  readonly identity?: string
+  /** Whether workers in this process turn what they say into bytes, so that these are counted as on a socket. */
+  readonly codec?: boolean
+}
+
 export async function startWorkers<const N extends readonly string[]>(
   kind: WorkerKind,
   names: N,
-  { identity = 'me' }: { identity?: string } = {},
+  { identity = 'me', codec = false }: StartOptions = {},
 ): Promise<Workers<N>> {
   const homes = await allOrNone(
-    names.map((name) => start(kind, name, identity)),
+    names.map((name) => start(kind, name, { identity, codec })),
     ({ stop }) => stop(),
   )
   return {
@@ -43,9 +49,9 @@ interface Home {
   stop(): Promise<void>
 }
 
-async function start(kind: WorkerKind, name: string, identity: string): Promise<Home> {
+async function start(kind: WorkerKind, name: string, { identity, codec }: Required<StartOptions>): Promise<Home> {
   if (kind !== 'socket') {
-    const worker = new VirtualWorker(name, { identity, thread: kind === 'thread' })
+    const worker = new VirtualWorker(name, { identity, ...(kind === 'thread' ? { thread: true } : { codec }) })
     return { worker, stop: () => worker.close() }
   }
   const home = await startWorkerProcess(['--id', name, '--port', '0'])
