@@ -10,7 +10,7 @@ import type { RemoteModel } from '../tensor/model.ts'
 import { Optimizer } from '../tensor/optim.ts'
 import type { PointerTensor } from '../tensor/pointer.ts'
 import { Worker } from '../worker/worker.ts'
-import type { FitOptions } from './fit.ts'
+import type { BatchInfo, FitOptions } from './fit.ts'
 import { countOf, inputsOf, type SplitData } from './rows.ts'
 import type { SegmentOptions } from './segment.ts'
 import { type EvaluateOptions, type Evaluation, SplitNN, type SplitNNOptions } from './split-nn.ts'
@@ -29,6 +29,8 @@ export interface RoundOptions extends Pick<FitOptions, 'batchSize' | 'shuffle' |
   readonly rounds?: number
   /** Passes of each client over its own data, in a round; 1 unless given. */
   readonly epochs?: number
+  /** As `onBatch` of `SplitNN.fit`, for each client's batches; the epoch is that of the client's turn, or round. */
+  readonly onBatch?: (info: BatchInfo, client: number) => void | Promise<void>
   readonly onRound?: (info: RoundInfo) => void | Promise<void>
 }
 
@@ -40,7 +42,17 @@ export interface RoundInfo {
   readonly ms: number
 }
 
-const OPTIONS = ['rounds', 'epochs', 'batchSize', 'shuffle', 'seed', 'inFlight', 'signal', 'onRound'] as const
+const OPTIONS = [
+  'rounds',
+  'epochs',
+  'batchSize',
+  'shuffle',
+  'seed',
+  'inFlight',
+  'signal',
+  'onBatch',
+  'onRound',
+] as const
 
 /** Every client of every round has orders of its own. */
 const seedOf = (seed: number, round: number, client: number, clients: number): number =>
@@ -50,7 +62,7 @@ const MOST_SEED = 2 ** 20
 
 function checked(entry: string, clients: readonly Worker[], data: readonly SplitData[], options: RoundOptions) {
   checkOptions(entry, options, OPTIONS)
-  const { rounds = 1, epochs = 1, seed = 0, onRound, ...rest } = options
+  const { rounds = 1, epochs = 1, seed = 0, onBatch, onRound, ...rest } = options
   numberOption(entry, 'rounds', rounds, { integer: true, from: 0 })
   numberOption(entry, 'epochs', epochs, { integer: true, from: 1 })
   numberOption(entry, 'seed', seed, { integer: true, from: 0, to: MOST_SEED })
@@ -59,7 +71,14 @@ function checked(entry: string, clients: readonly Worker[], data: readonly Split
       clients: clients.length,
     })
   }
-  return { rounds, epochs, seed, onRound, rest }
+  /** What `SplitNN.fit` is to do for a client in a round. */
+  const own = (round: number, client: number): FitOptions => ({
+    ...rest,
+    epochs,
+    seed: seedOf(seed, round, client, clients.length),
+    ...(onBatch ? { onBatch: (info: BatchInfo) => onBatch(info, client) } : {}),
+  })
+  return { rounds, own, onRound }
 }
 
 function checkClients(entry: string, clients: unknown): asserts clients is readonly Worker[] {
@@ -107,15 +126,14 @@ export class SplitTurns {
    * @param data of each client: features with it, labels with the server
    */
   async fit(data: readonly SplitData[], options: RoundOptions = {}): Promise<readonly RoundInfo[]> {
-    const { rounds, epochs, seed, onRound, rest } = checked('fit', this.clients, data, options)
+    const { rounds, own, onRound } = checked('fit', this.clients, data, options)
     const history: RoundInfo[] = []
     for (let round = 1; round <= rounds; round++) {
       const began = performance.now()
       const losses: (number | null)[] = []
       for (const client of this.clients.keys()) {
         this.#handTo(client)
-        const own = { ...rest, epochs, seed: seedOf(seed, round, client, this.clients.length) }
-        losses.push((await this.#net.fit(data[client]!, own)).epochs.at(-1)!.loss)
+        losses.push((await this.#net.fit(data[client]!, own(round, client))).epochs.at(-1)!.loss)
       }
       history.push({ round, losses, ms: performance.now() - began })
       await onRound?.(history.at(-1)!)
@@ -208,8 +226,8 @@ export class SplitFed {
    * @param data of each client: features with it, labels with the server
    */
   async fit(data: readonly SplitData[], options: RoundOptions = {}): Promise<readonly RoundInfo[]> {
-    const { rounds, epochs, seed, onRound, rest } = checked('fit', this.clients, data, options)
-    const counts = data.map((own) => countOf('fit', inputsOf('fit', own.x, 1), own))
+    const { rounds, own, onRound } = checked('fit', this.clients, data, options)
+    const counts = data.map((each) => countOf('fit', inputsOf('fit', each.x, 1), each))
     const total = counts.reduce((sum, count) => sum + count, 0)
     const parts = counts.map((count) => count / total)
     const history: RoundInfo[] = []
@@ -217,9 +235,7 @@ export class SplitFed {
       const began = performance.now()
       // All are waited for: what one client began is over before the round fails with another.
       const trained = await Promise.allSettled(
-        this.#nets.map((net, i) =>
-          net.fit(data[i]!, { ...rest, epochs, seed: seedOf(seed, round, i, this.#nets.length) }),
-        ),
+        this.#nets.map((net, client) => net.fit(data[client]!, own(round, client))),
       )
       const losses = trained.map((outcome) => {
         if (outcome.status === 'rejected') throw outcome.reason

@@ -109,8 +109,16 @@ describe('several clients with one server', () => {
       { aggregator },
     )
     const rounds: number[] = []
-    await fed.fit(own, { rounds: 2, seed: 1, onRound: ({ round }) => void rounds.push(round) })
+    const trained: number[] = []
+    await fed.fit(own, {
+      rounds: 2,
+      seed: 1,
+      onBatch: ({ batch, batches }, client) => void trained.push(100 * client + 10 * batches + batch),
+      onRound: ({ round }) => void rounds.push(round),
+    })
     expect(rounds).toEqual([1, 2])
+    // A batch of the first client, two of the second, twice.
+    expect(trained.sort()).toEqual([11, 11, 121, 121, 122, 122])
     const nets = [models(), models()]
     for (let round = 1; round <= 2; round++) {
       for (const [client, net] of nets.entries()) {
