@@ -6,6 +6,7 @@
 import { writeFile } from 'node:fs/promises'
 import { Option } from 'commander'
 import {
+  type Compression,
   cutNoiseEpsilon,
   type Join,
   loadMnist,
@@ -46,6 +47,8 @@ export interface SplitFormsOptions {
   /** Batches that may be between the owners at once. */
   inFlight: number
   microBatches: number
+  /** Form in which activations and gradients travel; float32 unless given. */
+  compress?: Compression
   /** How activations of several owners meet. */
   join: Join
   /** Deviation of the noise on what owners of images give away, in units of `clip`; 0 for none. */
@@ -171,11 +174,11 @@ const DELTA = 1e-5
 
 /** One network, with one owner after the other. */
 async function trainNet(plan: Plan, at: Workers, options: SplitFormsOptions): Promise<Training> {
-  const { epochs, batchSize, seed, inFlight, join, microBatches } = options
+  const { epochs, batchSize, seed, inFlight, join } = options
   const [train, test] = [await findExamples(plan, at, '#train'), await findExamples(plan, at, '#test')]
   const segments = plan.rest.map((part) => ({ ...segmentOf(part, options), worker: at.get(part.owner)! }))
   const firsts = plan.firsts.map((part) => ({ ...firstOf(part, options), worker: at.get(part.owner)! }))
-  const net = new SplitNN([firsts, ...segments], { join, microBatches })
+  const net = new SplitNN([firsts, ...segments], { join, ...transferOf(options) })
   return {
     train: [train],
     fit: ({ onBatch, onEpoch }) =>
@@ -194,7 +197,7 @@ async function trainNet(plan: Plan, at: Workers, options: SplitFormsOptions): Pr
 
 /** Several clients with one server. */
 async function trainClients(plan: Plan, at: Workers, options: SplitFormsOptions): Promise<Training> {
-  const { epochs, batchSize, seed, inFlight, microBatches } = options
+  const { epochs, batchSize, seed, inFlight } = options
   const [train, test] = [await findClients(plan, at, '#train'), await findClients(plan, at, '#test')]
   const clients = plan.firsts.map(({ owner }) => at.get(owner)!)
   const client = firstOf(plan.firsts[0]!, options)
@@ -202,8 +205,8 @@ async function trainClients(plan: Plan, at: Workers, options: SplitFormsOptions)
   const server = { ...segmentOf(last!, options), worker: at.get(last!.owner)! }
   const aggregator = at.get(plan.clients?.aggregator ?? '')
   const net = aggregator
-    ? new SplitFed(clients, client, server, { aggregator, microBatches })
-    : new SplitTurns(clients, client, server, { microBatches })
+    ? new SplitFed(clients, client, server, { aggregator, ...transferOf(options) })
+    : new SplitTurns(clients, client, server, transferOf(options))
   const rows = train.map(rowsOf)
   return {
     train,
@@ -231,6 +234,12 @@ const meanBy = (weights: readonly number[], values: readonly number[]): number =
 const segmentOf = ({ layers }: Part, { learningRate }: SplitFormsOptions) => ({
   model: tf.sequential({ layers: [...layers] }),
   optimizer: { kind: 'sgd', learningRate } as const,
+})
+
+/** How batches go from owner to owner. */
+const transferOf = ({ microBatches, compress }: SplitFormsOptions) => ({
+  microBatches,
+  ...(compress === undefined ? {} : { compress }),
 })
 
 /** The segment of an owner of images, with what keeps them from those after it. */
@@ -265,7 +274,7 @@ function plotOf(form: FormName, losses: readonly number[], accuracies: readonly 
     series: [{ name, points: values.map((value, i) => [i + 1, value] as const) }],
   })
   return chartSvg({
-    title: `MNIST, ${form}: ${forms[form].title}`,
+    title: `Split learning on MNIST: ${form}`,
     x: 'epoch',
     panels: [
       { ...line('training loss', losses), include: [0] },
@@ -291,6 +300,9 @@ export function optionsOf(flags: readonly string[]): SplitFormsOptions {
     .option('--limit <n>', 'use so many images only; 0 for all', wholeNumber, 0)
     .option('--in-flight <n>', 'batches between the owners at once', wholeNumber, 1)
     .option('--micro-batches <n>', 'parts that each batch is trained on in', wholeNumber, 1)
+    .addOption(
+      new Option('--compress <form>', 'send activations and gradients in fewer bytes').choices(['float16', 'int8']),
+    )
     .addOption(
       new Option('--join <way>', 'how activations of several owners meet')
         .choices(['concat', 'sum', 'mean', 'max'])

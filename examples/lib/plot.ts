@@ -21,6 +21,7 @@ export interface Panel {
 }
 
 export interface Chart {
+  /** One line: some 45 characters for each panel. */
   readonly title: string
   /** What the horizontal axis of every panel counts. */
   readonly x: string
