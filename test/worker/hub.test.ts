@@ -47,7 +47,11 @@ describe('a worker that dials', () => {
     const [found] = await bob.search(['#own'])
     expect(await codeOf(() => found!.fetch())).toBe('ERR_PERMISSION')
     const large = tf.randomUniform([600, 600], 0, 1, 'float32', 1)
-    expect(Buffer.from((await large.send(own).get()).dataSync())).toEqual(Buffer.from(large.dataSync()))
+    const bytesOf = (tensor: tf.Tensor) => {
+      const { buffer, byteOffset, byteLength } = tensor.dataSync()
+      return new Uint8Array(buffer, byteOffset, byteLength)
+    }
+    expect(Buffer.compare(bytesOf(await large.send(own).get()), bytesOf(large))).toBe(0)
   })
 
   it('moves to another that dials, past the caller, who sees nothing of it', async () => {
