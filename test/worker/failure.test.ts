@@ -18,7 +18,7 @@ import {
   type Worker,
   type WorkerServer,
 } from 'sotto'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { SeededRandom } from '../../src/data/random.ts'
 import { newId, type Progress } from '../../src/tensor/location.ts'
 import type { ServeOptions } from '../../src/worker/serve.ts'
@@ -29,8 +29,20 @@ import { type ProxyOptions, TcpProxy } from './proxy.ts'
 import { WorkerProcess } from './worker-process.ts'
 
 const isLong = globalThis.process.env['SOTTO_LONG'] !== undefined
+// Some minutes, alone on two cores.
+if (isLong) vi.setConfig({ testTimeout: 900_000 })
 /** What happens to connections has nothing to do with backends: one of them is enough. */
 const once = describe.skipIf(testBackend !== 'wasm')
+
+/** What a long run comes to. */
+const figures: string[] = []
+const noted = (...words: unknown[]): void => {
+  if (isLong) figures.push(words.join(' '))
+}
+afterAll(() => {
+  if (figures.length > 0) console.log(figures.join('\n'))
+})
+const sumOf = (counts: Readonly<Record<string, number>>): number => Object.values(counts).reduce((a, b) => a + b, 0)
 
 /** Started while the first tests run. */
 const bobs = new WorkerProcess({ id: 'bob', grace: 20_000, heartbeat: 200 })
@@ -215,10 +227,13 @@ once('connections that break', () => {
     expect(cut!.values).toEqual(whole!.values)
     expect(cut!.rows).toEqual(whole!.rows)
     expect(cut!.ops).toEqual(whole!.ops)
+    const commands = cut!.ops.map(sumOf).reduce((a, b) => a + b)
+    noted(`${CUTS} cuts in ${STEPS} steps:`, cut!.values.length, 'losses and weights equal, and', commands, 'commands')
   })
 
   it('in the middle of secret computation change no result, and no command is carried out twice', async () => {
     const outcomes = []
+    let made = 0
     const rounds = isLong ? 60 : 3
     for (const cuts of [0, isLong ? 200 : 12]) {
       const sites = []
@@ -245,11 +260,14 @@ once('connections that break', () => {
         }
       }
       if (cuts > 0) expect(cutter.made).toBeGreaterThan(0.7 * cuts)
+      made = cutter.made
       outcomes.push({ values, ops: await Promise.all(sites.map(opsOf)) })
     }
     const [whole, cut] = outcomes
     expect(cut!.values).toEqual(whole!.values)
     expect(cut!.ops).toEqual(whole!.ops)
+    const commands = cut!.ops.map(sumOf).reduce((a, b) => a + b)
+    noted(`${made} cuts in secrets:`, cut!.values.length, 'numbers equal, and', commands, 'commands')
   })
 
   it('change nothing for workers that dialled out, whose words to each other pass the caller', async () => {
@@ -271,6 +289,7 @@ once('connections that break', () => {
     const moved = await large.send(alice).move(bob).get()
     expect(Buffer.compare(bytesOf(moved.dataSync()), bytesOf(large.dataSync()))).toBe(0)
     expect(cutter.made).toBeGreaterThan(0.7 * CUTS)
+    noted(`${cutter.made} cuts past the caller: losses, weights and a large tensor equal`)
     for (const worker of [alice, bob]) await worker.close()
   })
 
@@ -289,6 +308,7 @@ once('connections that break', () => {
       tf.dispose(back)
     }
     expect(cutter.made).toBeGreaterThan(isLong ? 150 : 5)
+    noted(`${cutter.made} cuts in ${isLong ? 200 : 8} large tensors: bytes equal`)
     expect([alice.server.stats().objects, bob.server.stats().objects]).toEqual([0, 0])
   })
 })
@@ -550,6 +570,12 @@ describe.runIf(isLong && testBackend === 'wasm')('somebody who does not read', (
   })
 })
 
+/** Counts how promises ended: by their codes, and `right` where what came was compared. */
+function count(ends: Record<string, number>, end: Awaited<ReturnType<typeof endOf>>): void {
+  const how = 'value' in end ? 'right' : end.code
+  ends[how] = (ends[how] ?? 0) + 1
+}
+
 /** What may be said to whoever used a worker that was killed. */
 const LOST = ['ERR_WORKER_LOST', 'ERR_WORKER_RESTARTED', 'ERR_PARTY_LOST', 'ERR_UNREACHABLE']
 
@@ -657,6 +683,7 @@ once('a worker that is a process', () => {
     const kept = tf.tensor([1, 2, 3]).send(olga)
     await olga.flush()
     const before = server.stats().objects
+    const ends: Record<string, number> = {}
     for (let i = 0; i < KILLS; i++) {
       const isBack = i % 2 === 1
       const bob = await reachBob(isBack)
@@ -678,6 +705,7 @@ once('a worker that is a process', () => {
       const lost = isBack ? 'ERR_WORKER_RESTARTED' : 'ERR_WORKER_LOST'
       for (const [step, loss] of losses.entries()) {
         const end = await endOf(loss)
+        count(ends, end)
         if ('value' in end) expect(end.value.dataSync()[0]).toBe(right[step])
         else expect(end.code).toBe(lost)
       }
@@ -698,6 +726,7 @@ once('a worker that is a process', () => {
     }
     expect(await valuesOf(kept.fetch())).toEqual([1, 2, 3])
     await until(() => server.stats().objects === before)
+    noted(`${KILLS} kills in training, losses:`, JSON.stringify(ends), 'objects', before, server.stats().objects)
   })
 
   it.runIf(isLong)(
@@ -714,6 +743,7 @@ once('a worker that is a process', () => {
       const others = share(fixPrecision(X!), olgas, { provider: carol.as('olga') })
       expect(await valuesOf(others.reveal())).toEqual(X)
       const before = sites.map(({ server }) => server.stats().objects)
+      const counts: Record<string, number> = {}
       for (let i = 0; i < KILLS; i++) {
         const isBack = i % 2 === 0
         const bob = await reachBob(isBack)
@@ -729,6 +759,7 @@ once('a worker that is a process', () => {
           isPositive.dispose()
         }
         for (const end of await Promise.all(ends)) {
+          count(counts, end)
           if ('value' in end) expect(end.value).toEqual([1, 0, 0])
           else expect(LOST).toContain(end.code)
         }
@@ -746,6 +777,7 @@ once('a worker that is a process', () => {
       }
       expect(await valuesOf(others.reveal())).toEqual(X)
       await until(() => sites.every(({ server }, i) => server.stats().objects === before[i]))
+      noted(`${KILLS} kills in secrets, comparisons:`, JSON.stringify(counts), 'objects as before:', before.join(' '))
     },
   )
 })
