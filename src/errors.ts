@@ -45,6 +45,14 @@ export const codes = {
     kind: 'session',
     meaning: 'a party of a secret computation has left or failed; its secrets are gone',
   },
+  ERR_COHORT: {
+    kind: 'state',
+    meaning: 'too few clients are there, or are left, for a sum that hides each of them; nothing was revealed',
+  },
+  ERR_SPLIT_VIEW: {
+    kind: 'protocol',
+    meaning: 'too few clients confirm that all were shown the same survivors; nothing was revealed',
+  },
   ERR_UNKNOWN_CHECKPOINT: { kind: 'state', meaning: 'the identity has saved no checkpoint of that name on the worker' },
   ERR_CHECKPOINT: { kind: 'state', meaning: 'what is kept as a checkpoint was cut or changed, or is none' },
   ERR_CHECKPOINT_MISMATCH: {
