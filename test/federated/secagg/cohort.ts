@@ -1,6 +1,7 @@
 /** Clients and a server in one process, and a round of theirs in which clients drop out and messages are tampered with. */
+import { vi } from 'vitest'
 import { type ClientRound, SecAggClient } from '../../../src/federated/secagg/client.ts'
-import type { Draws, MessageName, Roster } from '../../../src/federated/secagg/messages.ts'
+import type { Draws, MessageName, Reveal, Roster, Shares } from '../../../src/federated/secagg/messages.ts'
 import { type SecAggResult, SecAggServer } from '../../../src/federated/secagg/server.ts'
 import type { SecAggSettings } from '../../../src/federated/secagg/settings.ts'
 import type { Vector } from '../../../src/federated/secagg/vectors.ts'
@@ -40,6 +41,8 @@ export class Cohort {
   /** Of the last round. */
   rounds: ClientRound[] = []
   server!: SecAggServer
+  /** What each client drew, to which of them alone it is known. */
+  secrets: { readonly seal: Uint8Array; readonly mask: Uint8Array; readonly seed: Uint8Array }[] = []
   /** What clients threw, by number. */
   refused = new Map<number, unknown>()
 
@@ -60,49 +63,61 @@ export class Cohort {
   }
 
   /** Carries a whole round out. What a client throws ends its part, and is kept. */
-  run({ vectors, last = new Map(), tell = (_n, _c, message) => message, see = () => {} }: RoundOptions): SecAggResult {
+  run(options: RoundOptions): SecAggResult {
+    this.toInputs(options)
+    const { server } = this
+    const { tell } = hooks(options)
+    const survivors = server.closeInputs()
+    this.#each(
+      options,
+      'confirmation',
+      (i) => this.rounds[i]!.confirm(tell('survivors', i, survivors)),
+      (sent) => server.receiveConfirmation(sent),
+    )
+    const quorum = server.closeConfirmations()
+    this.#each(
+      options,
+      'unmasking',
+      (i) => this.rounds[i]!.unmask(tell('quorum', i, quorum)),
+      (sent) => server.receiveUnmasking(sent),
+    )
+    return server.finish()
+  }
+
+  /** A round up to the masked inputs. */
+  toInputs(options: RoundOptions): void {
     const number = this.#round++
+    const { tell } = hooks(options)
     const server = new SecAggServer(this.settings, number)
     this.server = server
     this.refused = new Map()
-    this.rounds = this.clients.map((client) => client.round(number))
-    const sends = (i: number, message: LastSent | 'unmasking') =>
-      !this.refused.has(i) && order.indexOf(message) <= order.indexOf(last.get(i) ?? 'unmasking')
-    /** Every client that is left answers. */
-    const each = <T extends object>(
-      message: LastSent | 'unmasking',
-      answer: (i: number) => T,
-      take: (sent: T) => void,
-    ) => {
-      for (const i of range(this.clients.length)) {
-        if (!sends(i, message) || !this.#isIn(i)) continue
-        try {
-          const sent = answer(i)
-          see(message as MessageName, i, sent)
-          take(sent)
-        } catch (error) {
-          this.refused.set(i, error)
-        }
-      }
-    }
-    const told = <T extends object>(name: MessageName, to: number, message: T): T => {
-      see(name, to, message)
-      return tell(name, to, message as never) as T
+    this.rounds = []
+    this.secrets = []
+    for (const client of this.clients) {
+      const drawn = vi.spyOn(globalThis.crypto, 'getRandomValues')
+      this.rounds.push(client.round(number))
+      // Those of 32 bytes, in order: noble draws for itself as well, as it blinds.
+      const bytes = drawn.mock.results.map(({ value }) => Uint8Array.from(value as Uint8Array))
+      const [seal, mask, seed] = bytes.filter(({ length }) => length === 32)
+      drawn.mockRestore()
+      this.secrets.push({ seal: seal!, mask: mask!, seed: seed! })
     }
 
     this.#roster = undefined
-    each(
+    this.#each(
+      options,
       'advert',
       (i) => this.rounds[i]!.advertise(),
       (sent) => server.receiveAdvert(sent),
     )
-    let roster: Roster | undefined = server.closeAdverts()
+    let roster: Roster = server.closeAdverts()
     let draws: Draws | undefined
     while (server.phase === 'reveals') {
       this.#roster = roster
-      each(
+      this.#each(
+        options,
         'reveal',
-        (i) => (this.rounds[i]!.receiveRoster(told('roster', i, roster!)) as { reveal: never }).reveal,
+        (i) => (this.rounds[i]!.receiveRoster(tell('roster', i, roster)) as { reveal: Reveal }).reveal,
         (sent) => server.receiveReveal(sent),
       )
       const reply = server.closeReveals()
@@ -110,38 +125,59 @@ export class Cohort {
       else roster = reply.roster
     }
     this.#roster = roster
-    each(
+    this.#each(
+      options,
       'shares',
       (i) =>
         draws !== undefined
-          ? this.rounds[i]!.receiveDraws(told('draws', i, draws))
-          : (this.rounds[i]!.receiveRoster(told('roster', i, roster!)) as { shares: never }).shares,
+          ? this.rounds[i]!.receiveDraws(tell('draws', i, draws))
+          : (this.rounds[i]!.receiveRoster(tell('roster', i, roster)) as { shares: Shares }).shares,
       (sent) => server.receiveShares(sent),
     )
     const deliveries = server.closeShares()
-    each(
+    this.#each(
+      options,
       'masked input',
-      (i) => this.rounds[i]!.mask(told('delivery', i, deliveries.get(nameOf(i))!), vectors[i]!),
+      (i) => this.rounds[i]!.mask(tell('delivery', i, deliveries.get(nameOf(i))!), options.vectors[i]!),
       (sent) => server.receiveInput(sent),
     )
-    const survivors = server.closeInputs()
-    each(
-      'confirmation',
-      (i) => this.rounds[i]!.confirm(told('survivors', i, survivors)),
-      (sent) => server.receiveConfirmation(sent),
-    )
-    const quorum = server.closeConfirmations()
-    each(
-      'unmasking',
-      (i) => this.rounds[i]!.unmask(told('quorum', i, quorum)),
-      (sent) => server.receiveUnmasking(sent),
-    )
-    return server.finish()
+  }
+
+  /** Every client that is left answers. */
+  #each<T extends object>(
+    options: RoundOptions,
+    message: LastSent | 'unmasking',
+    answer: (i: number) => T,
+    take: (sent: T) => void,
+  ): void {
+    const { see } = hooks(options)
+    for (const i of range(this.clients.length)) {
+      const last = options.last?.get(i) ?? 'unmasking'
+      if (this.refused.has(i) || order.indexOf(message) > order.indexOf(last) || !this.#isIn(i)) continue
+      try {
+        const sent = answer(i)
+        see(message as MessageName, i, sent)
+        take(sent)
+      } catch (error) {
+        this.refused.set(i, error)
+      }
+    }
   }
 
   #roster: Roster | undefined
   #isIn(i: number): boolean {
     return this.#roster === undefined || this.#roster.adverts.some(({ id }) => id === nameOf(i))
+  }
+}
+
+/** What passes is seen, and then what the server says in its place is told. */
+function hooks({ tell = (_name, _to, message) => message, see = () => {} }: RoundOptions) {
+  return {
+    see,
+    tell<T extends object>(name: MessageName, to: number, message: T): T {
+      see(name, to, message)
+      return tell(name, to, message as never) as T
+    },
   }
 }
 
