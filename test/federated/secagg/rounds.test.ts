@@ -1,7 +1,11 @@
 /** Rounds of secure aggregation with honest clients and an honest server, and with clients that drop out. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { Graph } from '../../../src/federated/secagg/graph.ts'
+import { cohortOf } from '../../../src/federated/secagg/keys.ts'
+import type { Confirmation, Draws, Quorum, Roster } from '../../../src/federated/secagg/messages.ts'
 import { secAggParameters } from '../../../src/federated/secagg/parameters.ts'
+import { checkSettings } from '../../../src/federated/secagg/settings.ts'
 import { Cohort, exactSum, type LastSent, nameOf, range } from './cohort.ts'
 
 const cohortError = expect.objectContaining({ code: 'ERR_COHORT' })
@@ -43,7 +47,7 @@ describe('a round of secure aggregation', () => {
             ),
           )
         }),
-        { numRuns: 10 },
+        { numRuns: 8 },
       )
     },
   )
@@ -102,12 +106,29 @@ describe('a round of 72 clients, each with some neighbours', () => {
       [71, 'confirmation'],
     ])
     const vectors = cohort.vectors()
-    let rosters = 0
-    const see = (name: string, client: number) => {
-      if (name === 'roster' && client === 0) rosters++
+    const rosters: Roster[] = []
+    const confirmations = new Map<number, Confirmation>()
+    let draws: Draws | undefined
+    const see = (name: string, client: number, message: object) => {
+      if (name === 'roster' && client === 0) rosters.push(message as Roster)
+      if (name === 'draws') draws = message as Draws
+      if (name === 'confirmation') confirmations.set(client, message as Confirmation)
     }
-    const { sum, survivors, dropped, streams } = cohort.run({ vectors, last, see })
-    expect(rosters).toBe(2)
+    // Client 5 is shown the signature of one that is no witness in place of a witness's.
+    const graphOf = (roster: Roster) =>
+      new Graph(secAggParameters(70), cohortOf(checkSettings('test', cohort.settings), roster, draws!.draws))
+    const tell = (name: string, to: number, message: Quorum) => {
+      if (name !== 'quorum' || to !== 5) return message
+      const { adverts } = rosters[1]!
+      const graph = graphOf(rosters[1]!)
+      const by = range(70).find((i) => !graph.isWitness(i) && confirmations.has(Number(adverts[i]!.id.slice(1))))!
+      const { signature } = confirmations.get(Number(adverts[by]!.id.slice(1)))!
+      const signatures = [...message.signatures.slice(1), { by, signature }].sort((a, b) => a.by - b.by)
+      return { ...message, signatures }
+    }
+    const { sum, survivors, dropped, streams } = cohort.run({ vectors, last, see, tell })
+    expect(rosters).toHaveLength(2)
+    expect([...cohort.refused]).toEqual([[5, expect.objectContaining({ code: 'ERR_SPLIT_VIEW' })]])
     const summed = range(72).filter((i) => inSum.includes(last.get(i)))
     expect(survivors).toEqual(summed.map(nameOf))
     expect(dropped).toEqual([31, 32].map(nameOf))
