@@ -4,7 +4,8 @@
  * Written as text, keys carry their kind: `ed25519:` and the public key, `ed25519-secret:` and the seed, both in
  * base64url without padding (RFC 4648 §5). A key has one spelling, so that keys may be compared as strings.
  */
-import { ed25519 } from '@noble/curves/ed25519.js'
+import { ED25519_TORSION_SUBGROUP, ed25519 } from '@noble/curves/ed25519.js'
+import { bytesToHex, hexToBytes } from '@noble/hashes/utils.js'
 import { sottoError } from '../errors.ts'
 
 const PUBLIC = 'ed25519:'
@@ -66,7 +67,8 @@ export class Identity {
         label,
       })
     }
-    return ed25519.sign(labelled(label, message), this.#seed)
+    const signed = labelled(label, message)
+    return opensslSignature(this.#seed, signed) ?? ed25519.sign(signed, this.#seed)
   }
 
   /** The secret as text, for a file that nobody else can read. */
@@ -95,10 +97,52 @@ export function verify(key: string, label: string, message: Uint8Array, signatur
   const point = bytesAfter(PUBLIC, key)
   if (point === undefined || !LABEL.test(label)) return false
   try {
-    return ed25519.verify(signature, labelled(label, message), point, { zip215: false })
+    const signed = labelled(label, message)
+    // What OpenSSL takes, under a key that is not one of the few it should refuse, the strict check takes as well.
+    if (isPlain(point) && opensslVerifies(point, signed, signature)) return true
+    return ed25519.verify(signature, signed, point, { zip215: false })
   } catch {
     return false
   }
+}
+
+/** The y of the eight points of small order, with the sign of x cut off. */
+const smallOrders = new Set(ED25519_TORSION_SUBGROUP.map((hex) => withoutSign(hexToBytes(hex))))
+
+function withoutSign(point: Uint8Array): string {
+  const y = point.slice()
+  y[KEY_BYTES - 1]! &= 0x7f
+  return bytesToHex(y)
+}
+
+/** Whether a key has its one encoding, y below 2^255 − 19, and is not of small order. */
+function isPlain(point: Uint8Array): boolean {
+  const y = withoutSign(point)
+  return !smallOrders.has(y) && !(y.endsWith(`${'ff'.repeat(KEY_BYTES - 2)}7f`) && point[0]! >= 0xed)
+}
+
+/** What stands before the 32 bytes of a key: PKCS #8 and SubjectPublicKeyInfo (RFC 8410 §7 and §4). */
+const SECRET_HEAD = [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20]
+const PUBLIC_HEAD = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00]
+
+/** By OpenSSL, if this is Node; the same bytes (RFC 8032 §5.1.6 leaves nothing to chance). */
+function opensslSignature(seed: Uint8Array, message: Uint8Array): Uint8Array | undefined {
+  const crypto = globalThis.process?.getBuiltinModule?.('node:crypto')
+  if (crypto === undefined) return undefined
+  const key = Buffer.concat([Uint8Array.from(SECRET_HEAD), seed])
+  try {
+    return Uint8Array.from(crypto.sign(null, message, crypto.createPrivateKey({ key, format: 'der', type: 'pkcs8' })))
+  } finally {
+    key.fill(0)
+  }
+}
+
+/** By OpenSSL, if this is Node: a tenth of the time. It compares points without their cofactor, so it takes less. */
+function opensslVerifies(point: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
+  const crypto = globalThis.process?.getBuiltinModule?.('node:crypto')
+  if (crypto === undefined || signature.length !== 2 * KEY_BYTES) return false
+  const der = Buffer.concat([Uint8Array.from(PUBLIC_HEAD), point])
+  return crypto.verify(null, message, crypto.createPublicKey({ key: der, format: 'der', type: 'spki' }), signature)
 }
 
 /** Whether a value has the form of a public key. That someone holds its secret, only a signature shows. */

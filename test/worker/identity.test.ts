@@ -252,3 +252,33 @@ describe('base64url', () => {
     expect(fromBase64Url(text)).toBeUndefined()
   })
 })
+
+describe('without OpenSSL', () => {
+  it('a signature has the same bytes, and is good or not for the same reasons', () => {
+    const identity = identityOf(randomBytes(32))
+    const message = randomBytes(50)
+    const signature = identity.sign('test', message)
+    // y = 1 and y = 1 + p: of small order, and the other spelling of it; R = B and S = 1 would fit every message.
+    const forged = bytesOf(`58${'66'.repeat(31)}01${'00'.repeat(31)}`)
+    const small = ['01', 'ee'].map((first) =>
+      keyOf(bytesOf(first + (first === '01' ? '00'.repeat(31) : `${'ff'.repeat(30)}7f`))),
+    )
+    const wrong = signature.map((byte, i) => (i === 40 ? byte ^ 1 : byte))
+    const verdicts = () => [
+      verify(identity.key, 'test', message, signature),
+      verify(identity.key, 'test', message, wrong),
+      verify(identity.key, 'other', message, signature),
+      ...small.map((key) => verify(key, 'test', message, forged)),
+    ]
+    const before = verdicts()
+    expect(before).toEqual([true, false, false, false, false])
+    const { getBuiltinModule } = process
+    Object.assign(process, { getBuiltinModule: undefined })
+    try {
+      expect(identity.sign('test', message)).toEqual(signature)
+      expect(verdicts()).toEqual(before)
+    } finally {
+      Object.assign(process, { getBuiltinModule })
+    }
+  })
+})
