@@ -2,7 +2,7 @@
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type HostsOptions, runHosts } from '../../examples/hosts/run.ts'
 import type { Weight } from '../../examples/lib/weights.ts'
 import { splitMnist } from '../../examples/split-mnist.ts'
@@ -12,6 +12,16 @@ import { greatestDifference, weightDifference } from './compare.ts'
 import { capturePrinted } from './printed.ts'
 
 const LONG = process.env['SOTTO_LONG'] !== undefined
+
+/** What a long run comes to. */
+const figures: string[] = []
+afterAll(() => {
+  if (figures.length > 0) process.stdout.write(`${figures.join('\n')}\n`)
+})
+function noted(what: string, difference: number): number {
+  if (LONG) figures.push(`${what}: differs from one process by ${difference} at most`)
+  return difference
+}
 
 let printed: () => string
 beforeAll(() => {
@@ -61,8 +71,8 @@ describe('parties in processes of their own', () => {
       limit: 200,
       workers: 'virtual',
     })
-    expect(greatestDifference(there.losses, here.losses)).toBeLessThanOrEqual(1e-5)
-    expect(weightDifference(there.weights, here.weights)).toBeLessThanOrEqual(1e-5)
+    expect(noted('losses', greatestDifference(there.losses, here.losses))).toBeLessThanOrEqual(1e-5)
+    expect(noted('weights', weightDifference(there.weights, here.weights))).toBeLessThanOrEqual(1e-5)
     expect(there.refusal).toContain('private to alice')
 
     const rows = rowsOf(text)
@@ -91,6 +101,7 @@ describe('parties in processes of their own', () => {
       seed: 1,
     })
     expect(auc[2]!).toBeGreaterThan(0.9)
+    figures.push(`average in secret: AUC ${auc.map((value) => value.toFixed(4)).join(', ')}`)
     expect(refusal.match(/ERR_PERMISSION/g)).toHaveLength(2)
     const seen = rowsOf(printed()).filter(([, who, what]) => who === 'researcher' && !what!.startsWith('nothing'))
     expect(seen.length).toBeGreaterThan(0)
