@@ -70,6 +70,7 @@ export function onEveryWorker(suite: (worker: Make, kind: string) => void, which
   beforeAll(async () => {
     await readyForTest()
     hook()
+    made = 0
     for (const withTls of [false, true]) servers.set(withTls, await ServedWorkers.start(withTls))
   })
   afterAll(async () => {

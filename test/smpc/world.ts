@@ -60,6 +60,8 @@ export class World {
 
   async close(): Promise<void> {
     for (const worker of [...this.parties, this.provider, this.stranger]) await worker.close()
+    this.received.length = 0
+    this.answers.length = 0
   }
 }
 
