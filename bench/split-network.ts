@@ -22,7 +22,7 @@ import { type Served, start } from './processes.ts'
 const LATENCY = 20
 const IN_FLIGHT = 8
 const BATCHES = 60
-const ROUNDS = 5
+const ROUNDS = 3
 const backend = await ready()
 hook()
 const { train, test, source } = await loadMnist()
@@ -43,6 +43,7 @@ async function stepTime(
   bob: Worker,
   options: SplitNNOptions = {},
   fit: FitOptions = {},
+  batches = BATCHES,
 ): Promise<number> {
   const net = makeNet(alice, bob, options)
   const rows = (count: number) => {
@@ -57,7 +58,7 @@ async function stepTime(
     own.dispose()
     return data
   }
-  const [short, long] = [rows(10), rows(10 + BATCHES)]
+  const [short, long] = [rows(10), rows(10 + batches)]
   const timed = async (data: ReturnType<typeof rows>) => {
     const began = performance.now()
     await net.fit(data, fit)
@@ -68,7 +69,7 @@ async function stepTime(
   for (let round = 0; round < ROUNDS; round++) times.push((await timed(long)) - (await timed(short)))
   for (const { x, y } of [short, long]) for (const pointer of [x, y]) pointer.dispose()
   net.dispose()
-  return median(times) / BATCHES
+  return median(times) / batches
 }
 
 const two = <T>(make: (id: string) => T): [T, T] => [make('alice'), make('bob')]
@@ -140,7 +141,7 @@ for (const [training, options, fit] of [
   [`inFlight: ${IN_FLIGHT}`, {}, { inFlight: IN_FLIGHT }],
   [`inFlight: ${IN_FLIGHT}, int8`, { compress: 'int8' }, { inFlight: IN_FLIGHT }],
 ] as [string, SplitNNOptions, FitOptions][]) {
-  narrow.push({ training, 'ms a batch': rounded(await stepTime(...workers, options, fit)) })
+  narrow.push({ training, 'ms a batch': rounded(await stepTime(...workers, options, fit, BATCHES / 3)) })
 }
 report(
   `The same between two processes, ${LATENCY} ms each way and ${LINE.rate / 1e6} MB/s by a relay: ${rounded((64 * 640 * 4 * 1000) / LINE.rate)} ms on the line for activations, as much for gradients`,

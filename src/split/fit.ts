@@ -56,6 +56,11 @@ export interface FitOptions {
    * PipeDream, SOSP '19, §3.3): nothing waits for the network, and the result is another.
    */
   readonly inFlight?: number
+  /**
+   * Batches of the first epoch after which one more may be in flight, until there are `inFlight`: weights that still change
+   * much are not to be met late. 32 unless given; 0 begins with all of them.
+   */
+  readonly rampUp?: number
   /** Where to go on, as a checkpoint says. */
   readonly from?: FitProgress
   /** Called in the order of the batches, when the loss of each has been asked for. A promise is waited for. */
@@ -89,6 +94,8 @@ export interface Job {
 
 /** Batches between questions whether the workers are still there and done; and questions that may be unanswered. */
 const ASK_EVERY = 8
+/** See `rampUp`. With 8 in flight on MNIST, five epochs end within 0.3 % of exact training's accuracy; without, they did not. */
+const RAMP_UP = 32
 const UNANSWERED = 4
 /** What a seed may be at most: the orders of its epochs take a thousand seeds each. */
 const LARGEST_SEED = 2 ** 40
@@ -102,7 +109,7 @@ interface Batch {
 }
 
 export async function fit(stages: Stages, job: Job, options: FitOptions): Promise<FitResult> {
-  const { epochs, batchSize, shuffle, seed, inFlight, from, onEpoch, checkpoint, signal } = checked(options)
+  const { epochs, batchSize, shuffle, seed, inFlight, rampUp, from, onEpoch, checkpoint, signal } = checked(options)
   const results: EpochInfo[] = []
   let saved: SplitCheckpoint | null = null
   const save = async (progress: FitProgress): Promise<void> => {
@@ -116,7 +123,7 @@ export async function fit(stages: Stages, job: Job, options: FitOptions): Promis
     const began = performance.now()
     const all = [...batches(job.count, shuffle ? { batchSize, seed: 1000 * seed + epoch } : { batchSize })]
     const start = epoch === from.epoch ? from : { epoch, batch: 0, lossSum: 0 }
-    const training = new Epoch(stages, job, { ...options, inFlight }, { ...start, of: all.length })
+    const training = new Epoch(stages, job, { ...options, inFlight, rampUp }, { ...start, of: all.length })
     try {
       for (const [i, rows] of all.entries()) {
         if (i < start.batch) continue
@@ -141,12 +148,16 @@ export async function fit(stages: Stages, job: Job, options: FitOptions): Promis
   return { epochs: results }
 }
 
+type EpochOptions = FitOptions & { readonly inFlight: number; readonly rampUp: number }
+
 /** One pass over the examples. */
 class Epoch {
   readonly #stages: Stages
   readonly #job: Job
-  readonly #options: FitOptions & { readonly inFlight: number }
-  readonly #pipeline: Pipeline<Course>
+  readonly #options: EpochOptions
+  #pipeline: Pipeline<Course>
+  /** Batches that may be in flight now. */
+  #inFlight: number
   readonly #epoch: number
   readonly #of: number
   #batch: number
@@ -158,17 +169,13 @@ class Epoch {
   readonly #finished: Batch[] = []
   readonly #asked: Promise<unknown>[] = []
 
-  constructor(
-    stages: Stages,
-    job: Job,
-    options: FitOptions & { inFlight: number },
-    start: FitProgress & { of: number },
-  ) {
+  constructor(stages: Stages, job: Job, options: EpochOptions, start: FitProgress & { of: number }) {
     this.#stages = stages
     this.#job = job
     this.#options = options
-    this.#pipeline = new Pipeline(stages.visits, lagsOf(stages.path, options.inFlight * job.microBatches - 1))
     this.#epoch = start.epoch
+    this.#inFlight = this.#allowed(start.batch + 1)
+    this.#pipeline = this.#pipelineOf()
     this.#of = start.of
     this.#batch = start.batch
     this.#before = start.lossSum
@@ -176,6 +183,18 @@ class Epoch {
 
   get place(): { readonly epoch: number; readonly batch: number } {
     return { epoch: this.#epoch, batch: this.#batch }
+  }
+
+  /** How many batches may be in flight when one begins. */
+  #allowed(number: number): number {
+    const { inFlight, rampUp } = this.#options
+    if (this.#epoch > 1 || rampUp === 0) return inFlight
+    return Math.min(inFlight, 1 + Math.floor((number - 1) / rampUp))
+  }
+
+  #pipelineOf(): Pipeline<Course> {
+    const { path, visits } = this.#stages
+    return new Pipeline(visits, lagsOf(path, this.#inFlight * this.#job.microBatches - 1))
   }
 
   async train(number: number, chosen: Int32Array): Promise<void> {
@@ -192,6 +211,12 @@ class Epoch {
 
   #issue(number: number, chosen: Int32Array): void {
     const { data, x, microBatches } = this.#job
+    const allowed = this.#allowed(number)
+    if (allowed !== this.#inFlight) {
+      this.#pipeline.drain()
+      this.#inFlight = allowed
+      this.#pipeline = this.#pipelineOf()
+    }
     const parts = partsOf(chosen.length, microBatches)
     const batch: Batch = { number, rows: chosen.length, losses: [], weights: [] }
     this.#open.add(batch)
@@ -206,7 +231,7 @@ class Epoch {
       const own = scope(() => gathered(x, data, chosen.subarray(at, at + rows)))
       this.#pipeline.push(this.#stages.begin({ ...own, isOwn: true, rows, weight, isLast, onLoss }))
     }
-    if (this.#options.inFlight === 1) this.#pipeline.drain()
+    if (this.#inFlight === 1) this.#pipeline.drain()
   }
 
   /** Adds up losses that are known by now, and tells of them. */
@@ -278,18 +303,21 @@ function checked(options: FitOptions) {
     'shuffle',
     'seed',
     'inFlight',
+    'rampUp',
     'from',
     'onBatch',
     'onEpoch',
     'checkpoint',
     'signal',
   ])
-  const { epochs = 1, batchSize = 64, shuffle = true, seed = 0, inFlight = 1, checkpoint, signal } = options
+  const { epochs = 1, batchSize = 64, shuffle = true, seed = 0, inFlight = 1, rampUp = RAMP_UP } = options
+  const { checkpoint, signal } = options
   const { from = { epoch: 1, batch: 0, lossSum: 0 }, onEpoch } = options
   numberOption('fit', 'epochs', epochs, { integer: true, from: 0 })
   numberOption('fit', 'batchSize', batchSize, { integer: true, from: 1 })
   numberOption('fit', 'seed', seed, { integer: true, from: 0, to: LARGEST_SEED })
   numberOption('fit', 'inFlight', inFlight, { integer: true, from: 1 })
+  numberOption('fit', 'rampUp', rampUp, { integer: true, from: 0 })
   numberOption('fit', 'from.epoch', from.epoch, { integer: true, from: 1 })
   numberOption('fit', 'from.batch', from.batch, { integer: true, from: 0 })
   if (checkpoint !== undefined) {
@@ -297,5 +325,5 @@ function checked(options: FitOptions) {
     if (checkpoint.every !== undefined)
       numberOption('fit', 'checkpoint.every', checkpoint.every, { integer: true, from: 1 })
   }
-  return { epochs, batchSize, shuffle, seed, inFlight, from, onEpoch, checkpoint, signal }
+  return { epochs, batchSize, shuffle, seed, inFlight, rampUp, from, onEpoch, checkpoint, signal }
 }

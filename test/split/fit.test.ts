@@ -73,7 +73,7 @@ describe('training over epochs', () => {
     const { net, x, y } = split(forms['vanilla']!, worker, layers, data)
     const losses: number[] = []
     const onBatch = async ({ loss }: { loss: PointerTensor }) => void losses.push(await numberIn(loss))
-    await net.fit({ x, y }, { epochs: 2, inFlight: IN_FLIGHT, onBatch })
+    await net.fit({ x, y }, { epochs: 2, inFlight: IN_FLIGHT, rampUp: 0, onBatch })
     const [bottom, top] = forms['vanilla']!.parts(...layers)
     const sgd = tf.train.sgd(RATE)
     const late: tf.NamedTensorMap[] = []
@@ -102,7 +102,7 @@ describe('training over epochs', () => {
 
   it('waits for nothing at a far end when batches are in flight, and for a round trip when they are not', async () => {
     // Frames to and from alice, in the order in which the caller sends them: what is issued before an answer comes.
-    const issued = async (inFlight: number): Promise<string> => {
+    const issued = async (inFlight: number, rampUp = 0): Promise<string> => {
       const { net, x, y, workers } = split(forms['vanilla']!, worker, layers, data)
       const order: string[] = []
       const tell = workers[0]!.tell.bind(workers[0])
@@ -110,17 +110,19 @@ describe('training over epochs', () => {
         if (verb === 'apply' || verb === 'backward') order.push(verb === 'apply' ? 'F' : 'B')
         tell(verb, body)
       }
-      await net.fit({ x, y }, { inFlight })
+      await net.fit({ x, y }, { inFlight, rampUp })
       return order.join('')
     }
     expect(await issued(1)).toBe('FBFBFBFBFB')
     expect(await issued(3)).toBe('FFFBFBFBBB')
+    // One more in flight after every second batch: each time, what is under way comes home first.
+    expect(await issued(3, 2)).toBe('FBFBFFBBFB')
   })
 
   it('gives the same losses whatever is in flight, when it begins and ends', async () => {
     const { net, x, y } = split(forms['vanilla']!, worker, layers, data)
     // One batch an epoch: nothing is ever between.
-    const one = await net.fit({ x, y }, { epochs: 3, batchSize: ROWS, inFlight: 8 })
+    const one = await net.fit({ x, y }, { epochs: 3, batchSize: ROWS, inFlight: 8, rampUp: 0 })
     const again = split(forms['vanilla']!, worker, layers, data)
     const other = await again.net.fit({ x: again.x, y: again.y }, { epochs: 3, batchSize: ROWS })
     expect(one.epochs.map(({ loss }) => loss)).toEqual(other.epochs.map(({ loss }) => loss))
@@ -135,6 +137,7 @@ describe('training over epochs', () => {
       {
         epochs: 2,
         inFlight: 3,
+        rampUp: 0,
         signal: controller.signal,
         onBatch: ({ batch }) => {
           seen++
@@ -153,16 +156,17 @@ describe('training over epochs', () => {
   it('leaves nothing behind, however it ends', async () => {
     for (const [name, form] of Object.entries(forms)) {
       const { net, x, y, workers } = split(form, worker, layers, data, { microBatches: 2 })
-      await net.fit({ x, y }, { inFlight: 2 })
+      await net.fit({ x, y }, { inFlight: 2, rampUp: 0 })
       const objects = () => Promise.all(workers.map((each) => each.objectCount()))
       const before = await objects()
       const tensors = tf.memory().numTensors
-      await net.fit({ x, y }, { epochs: 2, inFlight: 2 })
+      await net.fit({ x, y }, { epochs: 2, inFlight: 2, rampUp: 0 })
       await expect(
         net.fit(
           { x, y },
           {
             inFlight: 2,
+            rampUp: 0,
             onBatch: ({ batch }) => {
               if (batch === 3) throw new Error('enough')
             },
@@ -180,7 +184,7 @@ describe('training over epochs', () => {
     for (const name of ['vanilla', 'U-shaped', 'vertical, the largest of two, one of them the labels’ owner’s']) {
       const make = () => split(forms[name]!, worker, layers, data, { microBatches: 2 }, adam)
       const whole = make()
-      const options = { epochs: 2, inFlight: 3, seed: 5 }
+      const options = { epochs: 2, inFlight: 3, rampUp: 0, seed: 5 }
       const saved: SplitCheckpoint[] = []
       const unbroken: number[] = []
       const result = await whole.net.fit(whole, {
