@@ -1,6 +1,7 @@
 import { type Optimizer, optim, type PointerTensor, type RemoteModel, scope, tf, type Worker } from 'sotto'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { settled } from '../backend.ts'
+import { once } from '../once.ts'
 import { codeOf, onEveryWorker } from './workers.ts'
 
 const DATA = [
@@ -27,16 +28,6 @@ const dense = (seed = 1) =>
   })
 
 const weightsOf = (model: tf.LayersModel) => model.getWeights().map((weight) => [...weight.dataSync()])
-
-/** What is the same for every kind of worker is worked out once. */
-function once<T>(make: (name: string) => T): (name: string) => T {
-  const made = new Map<string, T>()
-  return (name) => {
-    const known = made.get(name) ?? make(name)
-    made.set(name, known)
-    return known
-  }
-}
 
 /** Steps that are compared; where the suite runs for the sake of the transport, fewer: each sends what the first has sent. */
 const stepsOn = (kind: string, most: number): number =>
@@ -97,7 +88,7 @@ function expectClose(loss: number, expected: number): void {
 // Counts here are of all tensors: what other files have dropped goes before.
 beforeAll(settled)
 
-const localLosses = once((name) => trainLocally(dense(), optimizers[name]![1](), 20))
+const localLosses = once((name: string) => trainLocally(dense(), optimizers[name]![1](), 20))
 
 onEveryWorker((worker, kind) => {
   it.each(Object.keys(optimizers))('trains with %s as tfjs does locally', async (name) => {
@@ -394,8 +385,8 @@ describe('networks that tfjs alone cannot train on wasm', () => {
     const ys = tf.range(0, 8, 1, 'int32').mod(tf.scalar(classes, 'int32')).cast('int32') as tf.Tensor1D
     return { model: make() as tf.Sequential, xs: input(), ys, classes }
   }
-  const localLosses = once((name) => {
-    const { model, xs, ys, classes } = made(name as Net)
+  const localLosses = once((name: Net) => {
+    const { model, xs, ys, classes } = made(name)
     const sgd = tf.train.sgd(0.1)
     const oneHot = tf.oneHot(ys, classes)
     const loss = () => tf.losses.softmaxCrossEntropy(oneHot, model.apply(xs, { training: true }) as tf.Tensor)

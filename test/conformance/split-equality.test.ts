@@ -1,6 +1,7 @@
-import { batches, loadMnist, optim, scope, tf } from 'sotto'
+import { batches, optim, scope, tf } from 'sotto'
 import { expect, it } from 'vitest'
 import { testBackend } from '../backend.ts'
+import { firstDigits } from '../mnist.ts'
 import { onEveryWorker } from './workers.ts'
 
 /** The demo's widths where they are quick; narrower where the suite runs for the sake of the transport. */
@@ -31,16 +32,13 @@ const layers = (seed: number, [first, second]: readonly [number, number]) => ({
   }),
 })
 
-let mnist: ReturnType<typeof loadMnist> | undefined
-
 onEveryWorker((worker, kind) => {
   const isWhole = kind === 'in process' && testBackend !== 'cpu'
   // Ten times all batches; elsewhere twice: the steps after them send what those have sent.
   const STEPS = process.env['SOTTO_LONG'] ? 200 : isWhole ? 100 : 20
   it(`trains split over two workers as tfjs trains the whole net in one process, for ${STEPS} steps`, async (test) => {
     if (kind.includes('latency')) test.skip('the same frames at another time; the other suites cover that')
-    mnist ??= loadMnist({ limit: 640, testLimit: 1, onNotice: () => {} })
-    const { train } = await mnist
+    const train = await firstDigits(640)
     const images = train.images()
     const labels = train.labelsTensor()
 

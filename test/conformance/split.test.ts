@@ -1,6 +1,7 @@
 import type { tf, Worker } from 'sotto'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { readyForTest, testBackend } from '../backend.ts'
+import { once } from '../once.ts'
 import { digits, forms, orderOf, split, whole } from '../split/forms.ts'
 import { onEveryWorker } from './workers.ts'
 
@@ -19,9 +20,11 @@ afterAll(() => {
   data.labels.dispose()
 })
 
+const order = orderOf(ROWS, STEPS)
+const trainedWhole = once((name: string) => whole(forms[name]!, layers, data, order))
+
 onEveryWorker((worker) => {
   it('trains split networks of every shape as they are trained in one process', async () => {
-    const order = orderOf(ROWS, STEPS)
     const known = new Map<string, Worker>()
     const at = (id: string): Worker => {
       if (!known.has(id)) known.set(id, worker(id))
@@ -35,9 +38,8 @@ onEveryWorker((worker) => {
         const chosen = x.map((part) => part.gather(rows))
         losses.push((await net.trainBatch(chosen, y.gather(rows)).get()).dataSync()[0]!)
       }
-      const expected = whole(form, layers, data, order)
       // The same kernels on the same numbers.
-      expect(losses, name).toEqual(expected)
+      expect(losses, name).toEqual(trainedWhole(name))
       net.dispose()
     }
   })

@@ -1,7 +1,6 @@
 /** Forms of split networks, each beside the same network in one process. */
 import {
   batches,
-  loadMnist,
   type Optimizer,
   optim,
   type PointerTensor,
@@ -10,6 +9,7 @@ import {
   tf,
   type Worker,
 } from 'sotto'
+import { firstDigits } from '../mnist.ts'
 
 export type Activation = 'relu' | 'tanh'
 
@@ -110,8 +110,8 @@ export const forms: Readonly<Record<string, Form>> = {
 
 /** Some images of MNIST, flat, and their labels. */
 export async function digits(count: number): Promise<{ images: tf.Tensor2D; labels: tf.Tensor1D }> {
-  const { train } = await loadMnist({ limit: count, testLimit: 1, onNotice: () => {} })
-  return { images: train.images() as tf.Tensor2D, labels: train.labelsTensor() as tf.Tensor1D }
+  const train = await firstDigits(count)
+  return { images: train.images(), labels: train.labelsTensor() }
 }
 
 export const RATE = 0.03
