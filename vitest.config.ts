@@ -22,9 +22,8 @@ const computing = ['test/tensor/**/*.test.ts', 'test/conformance/!(privacy).test
  * Files with a process of their own. The others share processes, for to load tfjs and the sources takes most of a second;
  * but not those that put something else in the place of a module, nor those that depend on what is left over in a process.
  */
-const computingAlone = ['test/conformance/memory.test.ts']
 const alone = [
-  ...computingAlone,
+  'test/conformance/memory.test.ts',
   ...['memory', 'prg'].map((name) => `test/smpc/${name}.test.ts`),
   ...['codec', 'identity', 'seal', 'tokens'].map((name) => `test/worker/${name}.test.ts`),
 ]
@@ -56,13 +55,11 @@ export default defineConfig({
     // Both cores: the suites compute, and wait for nothing.
     maxWorkers: 2,
     globalSetup: './test/build.ts',
+    experimental: { fsModuleCache: true },
     projects: [
       project({ name: 'wasm', backend: 'wasm', include: ['test/**/*.test.ts'], exclude: alone }),
       project({ name: 'wasm-alone', backend: 'wasm', include: alone, isolate: true }),
-      ...others.flatMap((backend) => [
-        project({ name: backend, backend, include: computing, exclude: computingAlone }),
-        project({ name: `${backend}-alone`, backend, include: computingAlone, isolate: true }),
-      ]),
+      ...others.map((backend) => project({ name: backend, backend, include: computing, exclude: alone })),
     ],
   },
 })

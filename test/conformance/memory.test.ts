@@ -15,7 +15,7 @@ const isLong = process.env['SOTTO_LONG'] !== undefined
 
 onEveryWorker((worker, kind) => {
   // Counts are exact: what is forgotten in a step, or with an acknowledgement every 64 commands, shows in a hundred too.
-  const STEPS = isLong ? 1000 : kind === 'in process' && testBackend === 'wasm' ? 400 : 100
+  const STEPS = isLong ? 1000 : kind === 'in process' && testBackend === 'wasm' ? 200 : 60
   it(`holds object and tensor counts flat over ${STEPS} training steps`, async (test) => {
     if (kind.includes('latency')) test.skip('a thousand round trips, and nothing that is not held without latency')
     const [alice, bob] = [worker('alice'), worker('bob')]

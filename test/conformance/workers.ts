@@ -41,9 +41,11 @@ const inTurn =
   (id) =>
     ways[made++ % ways.length]!(id)
 
+const plain: Readonly<Record<string, Make>> = { 'in process': (id: string) => new VirtualWorker(id) }
+
 /** Those that need no server, and take no time to start. */
 export const inProcess: Readonly<Record<string, Make>> = {
-  'in process': (id: string) => new VirtualWorker(id),
+  ...plain,
   'in process, every frame turned into bytes and back': (id: string) => new VirtualWorker(id, { codec: true }),
   'over links with latency and jitter': (id: string) =>
     new VirtualWorker(id, { codec: true, latency: 2, jitter: 3, seed: 7 }),
@@ -52,7 +54,7 @@ export const inProcess: Readonly<Record<string, Make>> = {
 /** Every way to reach a worker: each suite here runs on all of them. How frames travel is the same on every backend. */
 export const kinds: Readonly<Record<string, Make>> =
   process.env.SOTTO_TEST_BACKEND === 'cpu'
-    ? inProcess
+    ? plain
     : {
         ...inProcess,
         'over WebSockets': served(false),

@@ -19,7 +19,7 @@ import { type Call, generator, type OperandSample } from '../tensor/op-samples.t
 import { isFloat, type Method, methodOf, type Operation, operations } from './operations.ts'
 
 const isLong = process.env['SOTTO_LONG'] !== undefined
-const STEPS = isLong ? 1000 : 120
+const STEPS = isLong ? 1000 : 80
 
 /** tf.tidy, for what holds no tensors of tfjs. */
 function tidy<T>(action: () => T): T {
