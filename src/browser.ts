@@ -52,7 +52,6 @@ export {
 export { type CutNoise, type CutNoiseReleases, cutNoise, cutNoiseEpsilon } from './split/cut-noise.ts'
 export type { BatchInfo, EpochInfo, FitOptions, FitProgress, FitResult } from './split/fit.ts'
 export type { Join } from './split/join.ts'
-export type { Loss, LossFunction, LossName } from './split/losses.ts'
 export { distanceCorrelation } from './split/no-peek.ts'
 export {
   type AlignedRows,
@@ -63,7 +62,7 @@ export {
   type SplitInput,
 } from './split/rows.ts'
 export type { SplitCheckpoint, SplitCheckpointWithWeights } from './split/saved.ts'
-export type { OptimizerSettings, SegmentOptions } from './split/segment.ts'
+export type { SegmentOptions } from './split/segment.ts'
 export { splitAt } from './split/split-at.ts'
 export { type EvaluateOptions, type Evaluation, SplitNN, type SplitNNOptions } from './split/split-nn.ts'
 export { type Backend, backends, type ReadyOptions, ready, tf } from './tensor/backend.ts'
@@ -73,6 +72,7 @@ export { ErrorFeedback, errorFeedback, type FeedbackOptions } from './tensor/fee
 export { send } from './tensor/hook.ts'
 export { gradOf, recordGrad, requireGrad } from './tensor/local-grad.ts'
 export type { Location, Progress, WaitOptions } from './tensor/location.ts'
+export type { Loss, LossFunction, LossName } from './tensor/losses.ts'
 export { type ApplyOptions, type ModelSendOptions, RemoteModel } from './tensor/model.ts'
 export { type Linearity, type OpName, ops } from './tensor/ops.ts'
 export type {
@@ -84,6 +84,7 @@ export type {
   RmspropConfig,
   SgdConfig,
 } from './tensor/optim.ts'
+export type { OptimizerGiven, OptimizerSettings } from './tensor/optimizer-settings.ts'
 export type { Compression } from './tensor/packed.ts'
 export {
   type BackwardOptions,

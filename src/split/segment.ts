@@ -3,13 +3,10 @@ import { sottoError } from '../errors.ts'
 import { checkOptions, numberOption } from '../options.ts'
 import { tf } from '../tensor/backend.ts'
 import { RemoteModel, sendModel } from '../tensor/model.ts'
-import { Optimizer, optim } from '../tensor/optim.ts'
-import type { PointerTensor } from '../tensor/pointer.ts'
+import type { Optimizer } from '../tensor/optim.ts'
+import { type OptimizerGiven, optimizerOf } from '../tensor/optimizer-settings.ts'
 import { Worker } from '../worker/worker.ts'
 import type { CutNoise } from './cut-noise.ts'
-
-/** An optimizer by its name and settings, as `optim` has them: `{ kind: 'sgd', learningRate: 0.1 }`. */
-export type OptimizerSettings = { readonly kind: keyof typeof optim } & Readonly<Record<string, unknown>>
 
 export interface SegmentOptions {
   /** A model, of which a copy is sent to the worker; or one that is there. */
@@ -20,7 +17,7 @@ export interface SegmentOptions {
    * What trains the parameters: made of them by a function, by name and settings, or there already. An optimizer of
    * several segments steps once, when all of them have their gradients. Without one, the segment is not trained.
    */
-  readonly optimizer?: Optimizer | ((parameters: PointerTensor[]) => Optimizer) | OptimizerSettings | null
+  readonly optimizer?: OptimizerGiven | null
   /** Noise on what the segment gives away; see `cutNoise`. In training and in use alike. */
   readonly noise?: CutNoise
   /**
@@ -85,23 +82,4 @@ export class Segment {
   dispose(): void {
     if (this.#isOwn) this.model.dispose()
   }
-}
-
-function optimizerOf(
-  entry: string,
-  optimizer: NonNullable<SegmentOptions['optimizer']>,
-  model: RemoteModel,
-): Optimizer {
-  const made = typeof optimizer === 'function' ? optimizer(model.parameters()) : optimizer
-  if (made instanceof Optimizer) return made
-  const { kind, ...settings } = (made ?? {}) as Partial<OptimizerSettings>
-  if (typeof kind !== 'string' || !Object.hasOwn(optim, kind)) {
-    throw sottoError(
-      'ERR_ARGUMENT_TYPE',
-      `${entry}: "optimizer" expected an optimizer, a function that makes one of parameters, or { kind, … } with a kind of ${Object.keys(optim).join(', ')}`,
-      { option: 'optimizer' },
-    )
-  }
-  const make = optim[kind] as (parameters: PointerTensor[], settings: object) => Optimizer
-  return make(model.parameters(), settings)
 }

@@ -134,7 +134,7 @@ export const mayShare = (
 export const plainAccess = (access: Access): Access => access.map(plainPolicy)
 
 /** Owners whose values a total must hold before it is one: of two, either could take its own away. */
-const FEWEST_OWNERS = 3
+export const FEWEST_OWNERS = 3
 
 /**
  * The access of a total: those who may see totals are let in when each value belongs to one owner, and there are at least
@@ -150,6 +150,11 @@ export function totalOf(values: readonly Access[]): Access {
     ),
   )
 }
+
+/** Whether an identity may learn a total that a value is in: it is one owner's, who lets it see totals. */
+export const mayTotal = (access: Access, identity: string): boolean =>
+  access.length === 1 &&
+  access.every(({ owner, allowTotals = [] }) => owner === identity || allowTotals.includes(identity))
 
 /** The refusal to share; it tells nothing of the value. */
 export function refusedToShare(names: readonly string[], access: Access): Error {

@@ -54,6 +54,16 @@ export function recordShared(
   write(session, 'shared', 'share', spec, { to, tags, why })
 }
 
+/** Writes down that a value left, masked: hidden in a sum with those of other workers, which who asked adds up. */
+export function recordMasked(
+  session: HostSession,
+  spec: Spec,
+  { members, minimum, access }: { members: number; minimum: number; access: Access },
+): void {
+  const why = `${askedBy(session, access)}; in a sum of at least ${minimum}, of ${members} workers`
+  write(session, 'shared', 'mask', spec, { to: session.name, tags: [], why })
+}
+
 /** Writes down that a secret was opened for somebody by those who hold it. */
 export function recordOpened(
   session: HostSession,

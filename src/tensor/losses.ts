@@ -1,7 +1,7 @@
-/** What a split network is trained on, and how it is judged. */
+/** Losses by name: what a network on a worker is trained on, and how it is judged. */
 import { sottoError } from '../errors.ts'
-import { scope } from '../tensor/context.ts'
-import type { PointerTensor } from '../tensor/pointer.ts'
+import { scope } from './context.ts'
+import type { PointerTensor } from './pointer.ts'
 
 /** Of outputs and labels on one worker, `[rows, …]` each, the mean over the rows: a scalar there. */
 export type LossFunction = (output: PointerTensor, labels: PointerTensor) => PointerTensor

@@ -1,0 +1,131 @@
+/** What a worker does for each message of masked sums. A message without a handler does not compile. */
+import { sottoError } from '../../errors.ts'
+import { type Spec, sizeOf } from '../../tensor/shape.ts'
+import { recordMasked, refuse, seeFailure } from '../../worker/handlers/disclosure.ts'
+import type { HostSession } from '../../worker/host-session.ts'
+import { addMessages, type MessageRow, type MessageRows } from '../../worker/messages.ts'
+import {
+  type Access,
+  combine,
+  FEWEST_OWNERS,
+  maySee,
+  mayShare,
+  mayTotal,
+  PUBLIC,
+  refusedToShare,
+} from '../../worker/permissions.ts'
+import type { Readable } from '../../worker/store.ts'
+import { Quantiser, type QuantiserOptions } from '../secagg/quantise.ts'
+import { type Vector, zeros } from '../secagg/vectors.ts'
+import { type Member, memberOf } from './member.ts'
+import type { MaskMessage, MaskMessages } from './messages.ts'
+import { maskSchemas } from './schema.ts'
+
+/** Sessions of aggregation that one session of a caller may have at a time. */
+const MOST = 64
+/** What each session takes part in, by the name of the aggregation. */
+const memberships = new WeakMap<HostSession, Map<string, Member>>()
+
+function memberAt(session: HostSession, name: string): Member {
+  const member = memberships.get(session)?.get(name)
+  if (member === undefined) throw sottoError('ERR_NOT_FOUND', 'this worker takes part in no masked sum of that name')
+  return member
+}
+
+/**
+ * Whether the sum may become known to the session's identity: where it may not see the values themselves, they must be
+ * one owner's, the sum be of at least three, and the owner have named it (`allowTotals`), and each other member
+ * (`allowShares`), who might else be the coordinator under other names.
+ */
+function checkAccess(session: HostSession, member: Member, access: Access, spec: Spec): void {
+  if (maySee(access, session.name)) return
+  const others = member.members.filter((name) => name !== session.host.id)
+  if (!mayShare(access, others, (owner, name) => session.isKnown(owner, name))) {
+    refuse(session, 'mask', spec, { access }, refusedToShare(others, access))
+  }
+  if (member.minimum < FEWEST_OWNERS || !mayTotal(access, session.name)) refuse(session, 'mask', spec, { access })
+}
+
+/** Values one after the other; null where one of them is no number, or was never computed. */
+function flattened(sources: readonly Readable[]): Float32Array | null {
+  const all = new Float32Array(sources.reduce((sum, { tensor }) => sum + tensor.size, 0))
+  let at = 0
+  for (const { tensor, failure } of sources) {
+    if (tensor.dtype !== 'float32') {
+      throw sottoError('ERR_DTYPE', `mask: only float32 tensors are masked, this one is ${tensor.dtype}`)
+    }
+    if (failure !== null) return null
+    all.set(tensor.dataSync() as Float32Array, at)
+    at += tensor.size
+  }
+  return all.every(Number.isFinite) ? all : null
+}
+
+/**
+ * What values add to the sum. Those that are no numbers add nothing, with a weight of nothing: whether that is so may
+ * depend on private values, and nobody can tell it from the masked vector.
+ */
+function vectorOf(options: QuantiserOptions, values: Float32Array | null, length: number, weight: number): Vector {
+  const quantiser = new Quantiser(options)
+  return values === null ? zeros(quantiser.modulus, length) : quantiser.encode(values, weight)
+}
+
+const handlers: {
+  readonly [N in MaskMessage]: (
+    session: HostSession,
+    body: MaskMessages[N]['request'],
+  ) => MaskMessages[N]['response'] | Promise<MaskMessages[N]['response']>
+} = {
+  maskJoin(session, terms) {
+    const { id, identity } = session.host
+    const own = memberships.get(session) ?? new Map<string, Member>()
+    memberships.set(session, own)
+    if (own.has(terms.session)) throw sottoError('ERR_ID_TAKEN', 'this worker takes part in a masked sum of that name')
+    if (own.size >= MOST) throw sottoError('ERR_LIMIT', `a session takes part in at most ${MOST} masked sums at a time`)
+    const keys = terms.members.map((name) => {
+      const key = name === id ? identity.key : session.peers.get(name)?.key
+      if (key !== undefined) return [name, key]
+      throw sottoError('ERR_UNKNOWN_PEER', `${id} was not introduced to ${name}; addWorkers([…]) does it`)
+    })
+    own.set(terms.session, memberOf(id, identity, terms, Object.fromEntries(keys)))
+  },
+
+  maskStep: (session, { session: name, round, step, message }) => memberAt(session, name).step(round, step, message),
+
+  maskValues(session, { session: name, round, message, values, quantiser, weight }) {
+    const member = memberAt(session, name)
+    const sources = seeFailure(session, 'mask', () => values.map((id) => session.host.store.read(id, session)))
+    const access = sources.map((source) => source.access).reduce(combine, PUBLIC)
+    const spec: Spec = {
+      shape: [sources.reduce((sum, { tensor }) => sum + sizeOf(tensor.shape), 0)],
+      dtype: 'float32',
+    }
+    checkAccess(session, member, access, spec)
+    const { modulus, length, members } = member
+    if (spec.shape[0]! + 1 !== length) {
+      throw sottoError('ERR_SHAPE', `mask: ${length - 1} values expected, ${spec.shape[0]} are there`)
+    }
+    const options = { ...quantiser, modulus, clients: members.length }
+    const vector = vectorOf(options, flattened(sources), length, weight)
+    const masked = member.mask(round, message, vector)
+    recordMasked(session, spec, { members: members.length, minimum: member.minimum, access })
+    return masked
+  },
+
+  maskLeave(session, { session: name }) {
+    memberships.get(session)?.delete(name)
+  },
+}
+
+const asks: ReadonlySet<MaskMessage> = new Set(['maskStep', 'maskValues'])
+const rows = (Object.keys(maskSchemas) as MaskMessage[]).map((name): [string, MessageRow] => [
+  name,
+  {
+    schema: maskSchemas[name],
+    handle: handlers[name] as MessageRow['handle'],
+    isAsk: asks.has(name),
+    isFromPeer: false,
+    right: 'work',
+  },
+])
+addMessages<MaskMessages>(Object.fromEntries(rows) as unknown as MessageRows<MaskMessages>)

@@ -1,0 +1,83 @@
+/** A worker's part in the masked sums of one session of aggregation. */
+import { sottoError } from '../../errors.ts'
+import type { Identity } from '../../worker/identity.ts'
+import { type ClientRound, SecAggClient } from '../secagg/client.ts'
+import { PairwiseParty } from '../secagg/pairwise.ts'
+import { toBytes, type Vector, type WordBits } from '../secagg/vectors.ts'
+import type { Step, SumTerms } from './messages.ts'
+
+export interface Member {
+  /** All who may take part, this worker among them. */
+  readonly members: readonly string[]
+  /** Words of a vector. */
+  readonly length: number
+  readonly modulus: WordBits
+  /** The fewest vectors of which the coordinator may learn the sum. */
+  readonly minimum: number
+  /** Begins a round, or goes on with it. */
+  step(round: number, step: Step, message: unknown): unknown
+  /** Masks a vector. Once a round. */
+  mask(round: number, message: unknown, vector: Vector): unknown
+}
+
+/**
+ * @param keys of all members, by name
+ * @throws as the constructors of `SecAggClient` and `PairwiseParty`
+ */
+export function memberOf(
+  id: string,
+  identity: Identity,
+  { scheme, members, ...settings }: SumTerms,
+  keys: Readonly<Record<string, string>>,
+): Member {
+  const { length, modulus = 32 } = settings
+  if (scheme === 'pairs') {
+    const party = new PairwiseParty(id, identity, { session: settings.session, parties: keys, length, modulus })
+    return { members, length, modulus, minimum: members.length, ...inPairs(party) }
+  }
+  const client = new SecAggClient(id, identity, { ...settings, members: keys })
+  return { members, length, modulus, minimum: settings.minimum ?? 3, ...bearingDropouts(client) }
+}
+
+type Rounds = Pick<Member, 'step' | 'mask'>
+
+const outOfStep = (round: number) => sottoError('ERR_OUT_OF_STEP', `round ${round} is not the one that was begun`)
+
+function bearingDropouts(client: SecAggClient): Rounds {
+  let current: ClientRound | null = null
+  const at = (round: number): ClientRound => {
+    if (current?.number !== round) throw outOfStep(round)
+    return current
+  }
+  // Each checks the message that it is given.
+  const rows: Readonly<Record<Exclude<Step, 'advertise'>, (round: ClientRound, message: never) => unknown>> = {
+    roster: (round, message) => round.receiveRoster(message),
+    draws: (round, message) => round.receiveDraws(message),
+    survivors: (round, message) => round.confirm(message),
+    quorum: (round, message) => round.unmask(message),
+  }
+  return {
+    step(round, step, message) {
+      if (step !== 'advertise') return rows[step](at(round), message as never)
+      current = client.round(round)
+      return current.advertise()
+    },
+    mask: (round, message, vector) => at(round).mask(message as never, vector),
+  }
+}
+
+function inPairs(party: PairwiseParty): Rounds {
+  let current: { readonly round: number; readonly masking: ReturnType<PairwiseParty['round']> } | null = null
+  return {
+    step(round, step) {
+      if (step !== 'advertise') throw sottoError('ERR_OUT_OF_STEP', `masks in pairs have no step ${step}`)
+      current = { round, masking: party.round(round) }
+      return current.masking.key
+    },
+    mask(round, message, vector) {
+      if (current?.round !== round) throw outOfStep(round)
+      if (!Array.isArray(message)) throw sottoError('ERR_PROTOCOL', 'pairwise masks: the keys of all parties expected')
+      return toBytes(current.masking.mask(message, vector))
+    },
+  }
+}
