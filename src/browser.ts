@@ -19,6 +19,27 @@ export {
   StateError,
   ValueError,
 } from './errors.ts'
+export type {
+  Aggregation,
+  AggregationContext,
+  Contribution,
+  Mean,
+  Missing,
+} from './federated/aggregation/aggregation.ts'
+export { inClear } from './federated/aggregation/clear.ts'
+export { type MasksOptions, masks, type PairMasksOptions, pairMasks } from './federated/aggregation/masks.ts'
+export type { AggregationName } from './federated/aggregation/named.ts'
+export { type SharesOptions, shares } from './federated/aggregation/shares.ts'
+export {
+  Federation,
+  type FederationOptions,
+  type FederationResult,
+  type Metrics,
+  type RoundResult,
+} from './federated/federation.ts'
+export type { Examples, FederatedClient, LocalTraining } from './federated/local.ts'
+export { type SamplingOptions, sampleClients } from './federated/sampling.ts'
+export * from './federated/strategies/index.ts'
 export { epsilonOf, type NoisySteps, noiseFor, PrivacyAccountant, type PrivacySpent } from './privacy/accountant.ts'
 export { EncodedTensor } from './smpc/encoded-tensor.ts'
 export type { Encoding, PrecisionOptions } from './smpc/encoding.ts'
