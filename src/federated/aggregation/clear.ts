@@ -1,4 +1,5 @@
 /** The mean in clear: whoever runs the federation sees what each client sent. */
+import { sottoError } from '../../errors.ts'
 import type { Aggregation, AggregationContext, Contribution, Mean, Missing } from './aggregation.ts'
 import { askAll, checkContributions, checkEnough, lengthOf } from './aggregation.ts'
 
@@ -24,6 +25,11 @@ class InClear implements Aggregation {
         all.set(tensor.dataSync(), at)
         at += tensor.size
         tensor.dispose()
+      }
+      if (!all.every(Number.isFinite)) {
+        throw sottoError('ERR_ARGUMENT_VALUE', 'what it sent are no numbers: training may have diverged', {
+          worker: worker.id,
+        })
       }
       return all
     })

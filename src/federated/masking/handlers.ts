@@ -39,8 +39,10 @@ function memberAt(session: HostSession, name: string): Member {
  */
 function checkAccess(session: HostSession, member: Member, access: Access, spec: Spec): void {
   if (maySee(access, session.name)) return
-  const others = member.members.filter((name) => name !== session.host.id)
-  if (!mayShare(access, others, (owner, name) => session.isKnown(owner, name))) {
+  const others = Object.keys(member.keys).filter((name) => name !== session.host.id)
+  // A name may have been given to another worker since: it counts with the key that masks are agreed on with.
+  const knows = (owner: string, name: string) => session.host.knows(owner, name, member.keys[name]!)
+  if (!mayShare(access, others, knows)) {
     refuse(session, 'mask', spec, { access }, refusedToShare(others, access))
   }
   if (member.minimum < FEWEST_OWNERS || !mayTotal(access, session.name)) refuse(session, 'mask', spec, { access })
@@ -101,14 +103,15 @@ const handlers: {
       dtype: 'float32',
     }
     checkAccess(session, member, access, spec)
-    const { modulus, length, members } = member
+    const { modulus, length, minimum, keys } = member
+    const members = Object.keys(keys).length
     if (spec.shape[0]! + 1 !== length) {
       throw sottoError('ERR_SHAPE', `mask: ${length - 1} values expected, ${spec.shape[0]} are there`)
     }
-    const options = { ...quantiser, modulus, clients: members.length }
+    const options = { ...quantiser, modulus, clients: members }
     const vector = vectorOf(options, flattened(sources), length, weight)
     const masked = member.mask(round, message, vector)
-    recordMasked(session, spec, { members: members.length, minimum: member.minimum, access })
+    recordMasked(session, spec, { members, minimum, access })
     return masked
   },
 

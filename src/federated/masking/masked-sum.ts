@@ -83,6 +83,10 @@ export class MaskedSum {
       this.#scheme === 'pairs'
         ? await round.inPairs()
         : await round.bearingDropouts().catch((error) => round.explain(error))
+    // Those whose values are no numbers add nothing, the weight at the end too.
+    if (Number(sum.at(-1)) === 0) {
+      throw sottoError('ERR_COHORT', 'no client has sent numbers: training may have diverged everywhere')
+    }
     const { mean } = this.quantiser.decode(sum)
     return { mean, contributors, missing: round.missing, bytesUp: round.bytes / parts.size }
   }

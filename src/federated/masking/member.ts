@@ -3,12 +3,13 @@ import { sottoError } from '../../errors.ts'
 import type { Identity } from '../../worker/identity.ts'
 import { type ClientRound, SecAggClient } from '../secagg/client.ts'
 import { PairwiseParty } from '../secagg/pairwise.ts'
+import { MINIMUM } from '../secagg/settings.ts'
 import { toBytes, type Vector, type WordBits } from '../secagg/vectors.ts'
 import type { Step, SumTerms } from './messages.ts'
 
 export interface Member {
-  /** All who may take part, this worker among them. */
-  readonly members: readonly string[]
+  /** The keys of all who may take part, this worker among them, by name. */
+  readonly keys: Readonly<Record<string, string>>
   /** Words of a vector. */
   readonly length: number
   readonly modulus: WordBits
@@ -33,10 +34,10 @@ export function memberOf(
   const { length, modulus = 32 } = settings
   if (scheme === 'pairs') {
     const party = new PairwiseParty(id, identity, { session: settings.session, parties: keys, length, modulus })
-    return { members, length, modulus, minimum: members.length, ...inPairs(party) }
+    return { keys, length, modulus, minimum: members.length, ...inPairs(party) }
   }
   const client = new SecAggClient(id, identity, { ...settings, members: keys })
-  return { members, length, modulus, minimum: settings.minimum ?? 3, ...bearingDropouts(client) }
+  return { keys, length, modulus, minimum: settings.minimum ?? MINIMUM, ...bearingDropouts(client) }
 }
 
 type Rounds = Pick<Member, 'step' | 'mask'>

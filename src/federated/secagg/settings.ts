@@ -35,6 +35,9 @@ export interface Terms {
   parameters(clients: number): SecAggParameters
 }
 
+/** The fewest clients of a sum, unless settings say another number. */
+export const MINIMUM = 3
+
 /** The least vector is a word. The most that a stream masks is 2^38 bytes; memory ends before. */
 const LENGTH = { from: 1, to: 2 ** 31, integer: true }
 
@@ -42,7 +45,7 @@ const LENGTH = { from: 1, to: 2 ** 31, integer: true }
 export function checkSettings(entry: string, settings: SecAggSettings): Terms {
   const trusted = ['corrupted', 'dropouts', 'server'] as const
   checkOptions(entry, settings, ['session', 'members', 'length', 'modulus', 'minimum', ...trusted])
-  const { session, length, modulus = 32, minimum = 3, corrupted, dropouts, server } = settings
+  const { session, length, modulus = 32, minimum = MINIMUM, corrupted, dropouts, server } = settings
   const wrong = (message: string) => sottoError('ERR_ARGUMENT_VALUE', `${entry}: ${message}`, { entry })
   if (typeof session !== 'string' || session === '') throw wrong('"session" expected a text that is not empty')
   if (modulus !== 32 && modulus !== 64) throw wrong('"modulus" expected 32 or 64 bits')
