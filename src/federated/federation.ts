@@ -235,7 +235,9 @@ export class Federation {
       const isOver = this.#isOver(result)
       await this.#options.onRound?.(result)
       await this.#options.onCheckpoint?.(this.save(), this.#round)
-      failures = result.failed === null ? 0 : failures + 1
+      // A sample may come out too small where each client is drawn by itself: nothing has gone wrong then.
+      const isDrawnSmall = this.#options.sampling?.poisson === true && result.asked.length < this.#minimum
+      if (!isDrawnSmall) failures = result.failed === null ? 0 : failures + 1
       if (failures > (this.#options.failures ?? 0)) {
         throw sottoError('ERR_COHORT', `round ${result.round} failed: ${result.failed}`, { round: result.round })
       }
@@ -279,6 +281,9 @@ export class Federation {
     this.aggregation.dispose()
   }
 
+  get #minimum(): number {
+    return this.#options.sampling?.minimum ?? 1
+  }
   #sampling(): SamplingOptions {
     return { fraction: 1, seed: this.#seed, ...this.#options.sampling }
   }
@@ -289,16 +294,17 @@ export class Federation {
   ): ClientPrivacy {
     // Of a sample of a fixed size the accountant knows nothing: it counts as if all took part.
     const { fraction, poisson = false } = this.#sampling()
-    return new ClientPrivacy({ ...privacy, clients: this.#clients.size, sampleRate: poisson ? fraction : 1, history })
+    const clients = this.#clients.size
+    return new ClientPrivacy({ ...privacy, clients, ...(poisson ? { perRound: fraction * clients } : {}), history })
   }
 
   #context(signal: AbortSignal | undefined): AggregationContext {
     const clients = [...this.#clients.values()]
     const most = this.#weighting === 'equal' ? 1 : Math.max(...clients.map((client) => this.#weightOf(client)))
     return {
-      clients: clients.map(({ worker }) => worker),
+      clients: clients.map(({ worker }) => worker).filter(({ isClosed }) => !isClosed),
       maxWeight: most,
-      minimum: Math.min(this.#options.sampling?.minimum ?? 1, clients.length),
+      minimum: this.#minimum,
       deadline: this.#deadline,
       ...(signal ? { signal } : {}),
     }
@@ -318,6 +324,8 @@ export class Federation {
     let failed: string | null = null
     try {
       mean = await this.#train(asked, number, context, missing)
+      // Noise was made for all who were asked.
+      this.#privacy?.record(mean.contributors.length, asked.length)
       this.#step(mean.mean, number)
       missing.push(...mean.missing)
     } catch (error) {
@@ -364,8 +372,6 @@ export class Federation {
       })
       const there = await this.#finished(contributions, context, missing)
       checkEnough(there.length, context.minimum, missing)
-      // Whatever comes of it, noise was added for so many: what is opened costs privacy.
-      this.#privacy?.step(there.length)
       const { combine } = this.strategy
       if (combine === undefined) return this.aggregation.mean(there, context)
       const { values, weights, ...rest } = await this.aggregation.each!(there, context)
@@ -377,7 +383,7 @@ export class Federation {
     const round = { model: this.model, row: this.#row, local: this.#local, strategy: this.strategy }
     const values = trainLocally(client, { ...round, seed: (this.#seed * TURNS + (turn % TURNS)) * PASSES })
     if (this.#privacy === null) return values
-    return clippedAndNoisy(values, this.#privacy.clip, this.#privacy.deviationAtClient(taking))
+    return clippedAndNoisy(values, this.#privacy.clip, this.#privacy.noise(taking).each)
   }
 
   /** Those who have trained in time. */

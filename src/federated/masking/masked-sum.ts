@@ -54,8 +54,10 @@ export class MaskedSum {
       ...trust,
     }
     const { members, ...terms } = this.#settings
-    for (const worker of workers) {
-      worker.addWorkers(workers.filter((other) => other !== worker))
+    // One that is gone is found to be missing in each round.
+    const [first, ...others] = workers.filter(({ isClosed }) => !isClosed)
+    first?.addWorkers(others)
+    for (const worker of first === undefined ? [] : [first, ...others]) {
       tellMask(worker, 'maskJoin', { ...terms, scheme, members: Object.keys(members) })
     }
   }

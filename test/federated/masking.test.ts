@@ -1,0 +1,226 @@
+/** Masked sums of what workers hold: whom workers let add up private values, and who may drop out when. */
+import { hook, Identity, type PointerTensor, type SendOptions, tf, VirtualWorker, type Worker } from 'sotto'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { MaskedSum, type MaskedSumOptions, type Part } from '../../src/federated/masking/masked-sum.ts'
+import { askMask, type Step, tellMask } from '../../src/federated/masking/messages.ts'
+import { readyForTest } from '../backend.ts'
+import { codeOf } from '../conformance/workers.ts'
+import { names, RESEARCHER } from './owners.ts'
+
+beforeAll(async () => {
+  await readyForTest()
+  hook()
+})
+
+const NUMBERS = { length: 3, clip: 4, bits: 24, modulus: undefined, maxWeight: 9 } as const
+const secagg: MaskedSumOptions = { scheme: 'secagg', minimum: 3, ...NUMBERS }
+const pairs: MaskedSumOptions = { ...secagg, scheme: 'pairs' }
+/** A step of the numbers, and what halves of doubles may add to it. */
+const STEP = 4 / (2 ** 23 - 1)
+const wait = { deadline: 20_000 }
+
+const sampleOf = (owner: number): number[] => [owner, -owner / 2, 0.25]
+const countOf = (owner: number): number => owner + 1
+const meanOf = (owners: readonly number[]): number[] => {
+  const total = owners.reduce((sum, owner) => sum + countOf(owner), 0)
+  return [0, 1, 2].map((at) => owners.reduce((sum, owner) => sum + (countOf(owner) * sampleOf(owner)[at]!) / total, 0))
+}
+
+interface Owned {
+  readonly workers: readonly Worker[]
+  readonly parts: ReadonlyMap<Worker, Part>
+}
+
+/** Workers with a private value each, of which the researcher knows an id. */
+async function owned(
+  count: number,
+  rights: (others: readonly Worker[]) => SendOptions = allowed,
+  value = sampleOf,
+): Promise<Owned> {
+  const workers = names.slice(0, count).map((name) => new VirtualWorker(name))
+  const pointers = await Promise.all(
+    workers.map(async (worker, i) => {
+      const own = worker.as(worker.id)
+      const others = workers.filter((other) => other !== worker)
+      own.addWorkers(others)
+      tf.tensor1d(value(i)).send(own, { ...rights(others), tags: ['#value'] })
+      await own.flush()
+      const [pointer] = await worker.search(['#value'])
+      return pointer as PointerTensor
+    }),
+  )
+  const parts = workers.map((worker, i): [Worker, Part] => [worker, { values: [pointers[i]!.id], weight: countOf(i) }])
+  return { workers, parts: new Map(parts) }
+}
+const allowed = (others: readonly Worker[]): SendOptions => ({
+  private: true,
+  allowShares: others.map(({ id }) => id),
+  allowTotals: [RESEARCHER],
+})
+
+/** A worker that fails at one step of each round, as one that is gone from there on. */
+function dropsOut(worker: Worker, at: Step | 'mask'): void {
+  const ask = worker.ask.bind(worker)
+  let isGone = false
+  worker.ask = (verb, body, ...rest) => {
+    isGone ||=
+      (verb as string) === (at === 'mask' ? 'maskValues' : 'maskStep') &&
+      (at === 'mask' || (body as { step?: Step }).step === at)
+    return isGone ? Promise.reject(new Error(`gone at ${at}`)) : ask(verb, body, ...rest)
+  }
+}
+
+const isClose = (found: ArrayLike<number>, expected: readonly number[]): void => {
+  for (const [at, value] of expected.entries()) expect(Math.abs(found[at]! - value)).toBeLessThan(STEP)
+}
+
+describe.each([secagg, pairs])('a masked sum ($scheme)', (options) => {
+  it('is the weighted mean, within a step of its numbers, round after round', async () => {
+    const { workers, parts } = await owned(4)
+    const sum = new MaskedSum(workers, options)
+    for (let round = 0; round < 2; round++) {
+      const { mean, contributors, missing } = await sum.mean(parts, wait)
+      isClose(mean, meanOf([0, 1, 2, 3]))
+      expect([contributors, missing]).toEqual([['ann', 'ben', 'cat', 'dan'], []])
+    }
+    const rows = (await workers[0]!.ledger()).filter(({ to }) => to === RESEARCHER)
+    expect(rows).toMatchObject([{ event: 'shared', operation: 'mask', shape: [3], count: 2, bytes: 0 }])
+    expect(rows[0]!.why).toMatch(/^asked by me, allowed by ann; in a sum of at least [34], of 4 workers$/)
+  })
+
+  it('leaves out what is no number, and nobody can tell whose', async () => {
+    const { workers, parts } = await owned(4, allowed, (i) => (i === 2 ? [Number.NaN, 1, 1] : sampleOf(i)))
+    const { mean, contributors } = await new MaskedSum(workers, options).mean(parts, wait)
+    isClose(mean, meanOf([0, 1, 3]))
+    expect(contributors).toContain('cat')
+    const none = await owned(3, allowed, () => [Number.POSITIVE_INFINITY, 0, 0])
+    await expect(new MaskedSum(none.workers, options).mean(none.parts, wait)).rejects.toThrow(/diverged/)
+  })
+
+  it.each([
+    ['whose owner has not named the others', (others: readonly Worker[]) => ({ ...allowed(others.slice(1)) })],
+    [
+      'whose owner has not let sums be seen',
+      (others: readonly Worker[]) => ({ ...allowed(others), allowTotals: ['somebody'] }),
+    ],
+    ['of which only the results may be seen by somebody', () => ({ private: true, allowResults: ['somebody'] })],
+  ])('takes no private value %s', async (_, rights) => {
+    const { workers, parts } = await owned(4, rights)
+    await expect(new MaskedSum(workers, options).mean(parts, wait)).rejects.toMatchObject({
+      code: 'ERR_COHORT',
+      message: expect.stringContaining('is private to'),
+    })
+    const rows = (await workers[1]!.ledger()).filter(({ event }) => event === 'refused')
+    expect(rows).toMatchObject([{ operation: 'mask', from: 'ben', to: RESEARCHER }])
+  })
+
+  it('takes no private value in a sum of two', async () => {
+    const { workers, parts } = await owned(2)
+    await expect(new MaskedSum(workers, { ...options, minimum: 2 }).mean(parts, wait)).rejects.toMatchObject({
+      code: 'ERR_COHORT',
+      message: expect.stringContaining('is private to'),
+    })
+  })
+
+  it('takes values that are public, or the asker’s to see, whoever else is in it', async () => {
+    for (const rights of [{}, { private: true, allow: [RESEARCHER] }]) {
+      const { workers, parts } = await owned(2, () => rights)
+      const { mean } = await new MaskedSum(workers, { ...options, minimum: 2 }).mean(parts, wait)
+      isClose(mean, meanOf([0, 1]))
+    }
+  })
+})
+
+describe('a worker that is asked into a masked sum', () => {
+  it('does not take a stranger for a member whose name its owner has allowed', async () => {
+    const { workers, parts } = await owned(3)
+    const [ann] = workers as [Worker]
+    // Whoever asks gives two keys of its own the names that ann has allowed, and then gives the names back.
+    const introduce = (others: readonly { id: string; key: string }[]) => {
+      const capability = { session: 'any', name: 'ann', proof: new Uint8Array(32) }
+      const peers = others.map(({ id: name, key }) => ({ name, address: null, key, capability }))
+      ann.tell('peers' as never, { peers } as never)
+    }
+    introduce(['ben', 'cat'].map((id) => ({ id, key: Identity.generate().key })))
+    const session = 'of-strangers'
+    tellMask(ann, 'maskJoin', { session, scheme: 'pairs', members: ['ann', 'ben', 'cat'], length: 4 })
+    introduce(workers.slice(1))
+    const round = { session, round: 0 }
+    const own = await askMask(ann, 'maskStep', { ...round, step: 'advertise', message: null })
+    expect(own).toMatchObject({ id: 'ann' })
+    const body = { ...round, message: [own], quantiser: { clip: 4, bits: 24, maxWeight: 9 }, ...parts.get(ann)! }
+    expect(await codeOf(() => askMask(ann, 'maskValues', body))).toBe('ERR_PERMISSION')
+  })
+
+  it('refuses other lengths, dtypes and objects, rounds that were, and sums that it is not in', async () => {
+    const { workers, parts } = await owned(3, () => ({}))
+    const [ann] = workers as [Worker]
+    const session = 'of-three'
+    ann.addWorkers(workers.slice(1))
+    const join = { session, scheme: 'secagg', members: ['ann', 'ben', 'cat'], length: 4 } as const
+    tellMask(ann, 'maskJoin', join)
+    await ann.flush()
+    tellMask(ann, 'maskJoin', join)
+    expect(await codeOf(() => ann.flush())).toBe('ERR_ID_TAKEN')
+    tellMask(ann, 'maskJoin', { ...join, session: 'with-a-stranger', members: ['ann', 'zoe', 'cat'] })
+    expect(await codeOf(() => ann.flush())).toBe('ERR_UNKNOWN_PEER')
+    tellMask(ann, 'maskJoin', { ...join, session: 'without-ann', members: ['ben', 'cat'] })
+    expect(await codeOf(() => ann.flush())).toBe('ERR_IDENTITY')
+    const mask = (values: readonly string[], more: object = {}) => {
+      const body = { session, round: 0, message: {}, quantiser: { clip: 4, bits: 24, maxWeight: 9 }, weight: 1 }
+      return codeOf(() => askMask(ann, 'maskValues', { ...body, values, ...more }))
+    }
+    const { values } = parts.get(ann)!
+    expect(await mask([...values, ...values])).toBe('ERR_SHAPE')
+    expect(await mask(['unknown'])).toBe('ERR_NOT_FOUND')
+    const whole = tf.tensor1d([1, 2, 3], 'int32').send(ann)
+    expect(await mask([whole.id])).toBe('ERR_DTYPE')
+    expect(await mask(values, { session: 'unknown' })).toBe('ERR_NOT_FOUND')
+    expect(await mask(values, { round: 3 })).toBe('ERR_OUT_OF_STEP')
+    expect(await mask(values, { weight: 10 })).toBe('ERR_ARGUMENT_VALUE')
+    expect(await mask(values, { quantiser: { clip: 0, bits: 24 } })).toBe('ERR_PROTOCOL')
+    const step = { session, round: 0, step: 'advertise', message: null } as const
+    await askMask(ann, 'maskStep', step)
+    expect(await codeOf(() => askMask(ann, 'maskStep', step))).toBe('ERR_USED_TWICE')
+    tellMask(ann, 'maskLeave', { session })
+    expect(await codeOf(() => askMask(ann, 'maskStep', { ...step, round: 1 }))).toBe('ERR_NOT_FOUND')
+  })
+})
+
+describe('a worker that drops out', () => {
+  it.each(['advertise', 'roster', 'mask', 'survivors', 'quorum'] as const)(
+    'at %s costs the sum at most its own part',
+    async (at) => {
+      const { workers, parts } = await owned(5)
+      const sum = new MaskedSum(workers, secagg)
+      dropsOut(workers[2]!, at)
+      const { mean, contributors, missing } = await sum.mean(parts, wait)
+      const isIn = at === 'survivors' || at === 'quorum'
+      isClose(mean, meanOf(isIn ? [0, 1, 2, 3, 4] : [0, 1, 3, 4]))
+      expect(contributors).toEqual(names.slice(0, 5).filter((name) => isIn || name !== 'cat'))
+      expect(missing).toMatchObject([{ worker: 'cat', reason: { message: `gone at ${at}` } }])
+    },
+  )
+
+  it('ends the round where too few are left, and not the next', async () => {
+    const { workers, parts } = await owned(5)
+    const sum = new MaskedSum(workers, secagg)
+    const before = workers.slice(0, 2).map((worker) => worker.ask)
+    for (const worker of workers.slice(0, 2)) dropsOut(worker, 'survivors')
+    await expect(sum.mean(parts, wait)).rejects.toMatchObject({
+      code: 'ERR_COHORT',
+      message: expect.stringMatching(/nothing was revealed.*ann: gone at survivors; ben: gone at survivors/),
+    })
+    for (const [i, worker] of workers.slice(0, 2).entries()) worker.ask = before[i]!
+    isClose((await sum.mean(parts, wait)).mean, meanOf([0, 1, 2, 3, 4]))
+  })
+
+  it('ends a sum masked in pairs', async () => {
+    const { workers, parts } = await owned(4)
+    dropsOut(workers[2]!, 'mask')
+    await expect(new MaskedSum(workers, pairs).mean(parts, wait)).rejects.toMatchObject({
+      code: 'ERR_COHORT',
+      message: expect.stringContaining('cat: gone at mask'),
+    })
+  })
+})
