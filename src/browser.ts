@@ -31,6 +31,12 @@ export { type MasksOptions, masks, type PairMasksOptions, pairMasks } from './fe
 export type { AggregationName } from './federated/aggregation/named.ts'
 export { type SharesOptions, shares } from './federated/aggregation/shares.ts'
 export {
+  ClientPrivacy,
+  type ClientPrivacyOptions,
+  clipFactor,
+  type RoundNoise,
+} from './federated/client-privacy.ts'
+export {
   Federation,
   type FederationOptions,
   type FederationResult,
@@ -38,6 +44,7 @@ export {
   type RoundResult,
 } from './federated/federation.ts'
 export type { Examples, FederatedClient, LocalTraining } from './federated/local.ts'
+export { roundLine } from './federated/round-line.ts'
 export { type SamplingOptions, sampleClients } from './federated/sampling.ts'
 export * from './federated/strategies/index.ts'
 export { epsilonOf, type NoisySteps, noiseFor, PrivacyAccountant, type PrivacySpent } from './privacy/accountant.ts'

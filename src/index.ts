@@ -4,6 +4,7 @@ export { type DataFileOptions, readDataFile, type TensorData } from './data/data
 export { LabelledImages, loadMnist, type Mnist, type MnistOptions } from './data/mnist.ts'
 export { formatNpy } from './data/npy.ts'
 export { type LabelledMessage, loadSmsSpam, type SmsSpam, type SmsSpamOptions } from './data/sms-spam.ts'
+export { jsonLines } from './federated/json-lines.ts'
 export { FolderCheckpoints } from './worker/checkpoint-folder.ts'
 export { type Hub, type HubOptions, type HubWorkerOptions, listenForWorkers } from './worker/hub.ts'
 export {
