@@ -16,7 +16,7 @@ import { numberOption } from '../../options.ts'
 import { randomSeed } from '../../smpc/prg.ts'
 import type { Identity } from '../../worker/identity.ts'
 import { portableAead } from '../../worker/transport/seal.ts'
-import { agree, newKeyPair } from './agreement.ts'
+import { type KeyPair, newKeyPair } from './agreement.ts'
 import { Graph } from './graph.ts'
 import {
   cohortOf,
@@ -332,7 +332,7 @@ export class ClientRound {
         const both = new Uint8Array(2 * SECRET)
         both.set(key)
         both.set(seed, SECRET)
-        const agreed = this.#agree(this.#sealKeys.secret, adverts[holder]!.sealKey)
+        const agreed = this.#agree(this.#sealKeys, adverts[holder]!.sealKey)
         this.#agreed.set(holder, agreed)
         const box = sealing(agreed, cohort, adverts[this.#me]!, adverts[holder]!)
         sealed.push({ to: holder, box: portableAead.encrypt(box.key, box.nonce, both, box.associated) })
@@ -362,7 +362,7 @@ export class ClientRound {
     const added = [selfMask(this.#seed, this.#cohort, own)]
     const subtracted = []
     for (const other of sharing) {
-      const agreed = this.#agree(this.#maskKeys.secret, adverts[other]!.maskKey)
+      const agreed = this.#agree(this.#maskKeys, adverts[other]!.maskKey)
       if (this.#me < other) added.push(pairMask(agreed, this.#cohort, own, adverts[other]!))
       else subtracted.push(pairMask(agreed, this.#cohort, adverts[other]!, own))
       agreed.fill(0)
@@ -370,8 +370,8 @@ export class ClientRound {
     return { added, subtracted }
   }
 
-  #agree(secret: Uint8Array, theirs: Uint8Array): Uint8Array {
-    const agreed = agree(secret, theirs)
+  #agree(pair: KeyPair, theirs: Uint8Array): Uint8Array {
+    const agreed = pair.agree(theirs)
     if (agreed === undefined) throw refuse('roster', 'with a key in it no secret can be agreed on')
     return agreed
   }
@@ -409,7 +409,8 @@ export class ClientRound {
   }
 
   #erase(): void {
-    for (const secret of [this.#sealKeys.secret, this.#maskKeys.secret, this.#seed, this.#draw]) secret.fill(0)
+    for (const pair of [this.#sealKeys, this.#maskKeys]) pair.erase()
+    for (const secret of [this.#seed, this.#draw]) secret.fill(0)
     for (const agreed of this.#agreed.values()) agreed.fill(0)
     this.#ownShare?.fill(0)
     this.#agreed.clear()

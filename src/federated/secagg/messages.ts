@@ -127,7 +127,8 @@ export type MessageName = keyof typeof schemas
 export type Message<Name extends MessageName> = v.InferOutput<(typeof schemas)[Name]>
 
 /**
- * A message in the form that it must have.
+ * A message in the form that it must have: the one that came, not a copy. A thousand clients of one process that are told
+ * the same hold it once.
  *
  * @throws ProtocolError `ERR_PROTOCOL` for any other, naming the field and never its value
  * @throws ProtocolError `ERR_OUT_OF_STEP` for one of another round
@@ -138,7 +139,7 @@ export function checkMessage<Name extends MessageName>(name: Name, message: unkn
     const path = v.getDotPath(result.issues[0]!) ?? 'the message'
     throw sottoError('ERR_PROTOCOL', `${name}: "${path}" is not what it must be`, { message: name, path })
   }
-  const checked = result.output as Message<Name>
+  const checked = message as Message<Name>
   if (checked.round === round) return checked
   throw sottoError('ERR_OUT_OF_STEP', `${name}: it is of round ${checked.round}, and this is round ${round}`, {
     message: name,

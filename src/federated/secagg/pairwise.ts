@@ -9,7 +9,7 @@
 import { sottoError } from '../../errors.ts'
 import { numberOption } from '../../options.ts'
 import { type Identity, isKey, verify } from '../../worker/identity.ts'
-import { agree, newKeyPair } from './agreement.ts'
+import { type KeyPair, newKeyPair } from './agreement.ts'
 import { applyMasks } from './masks.ts'
 import { deriveKey, digest, transcript } from './transcript.ts'
 import { addTo, checkVector, type Vector, type WordBits, zeros } from './vectors.ts'
@@ -101,9 +101,9 @@ export class PairwiseParty {
       mask: (keys, vector) => {
         checkVector('vector', vector, this.#terms.modulus, this.#terms.length)
         if (isUsed) throw sottoError('ERR_USED_TWICE', `the masks of round ${round} are used up; begin another round`)
-        const masks = this.#masks(round, pair.secret, checkKeys(this.#terms, round, keys))
+        const masks = this.#masks(round, pair, checkKeys(this.#terms, round, keys))
         isUsed = true
-        pair.secret.fill(0)
+        pair.erase()
         const masked = vector.slice()
         applyMasks(masked, masks)
         return masked
@@ -111,12 +111,12 @@ export class PairwiseParty {
     }
   }
 
-  #masks(round: number, secret: Uint8Array, keys: readonly PairwiseKey[]) {
+  #masks(round: number, pair: KeyPair, keys: readonly PairwiseKey[]) {
     const [added, subtracted]: [Uint8Array[], Uint8Array[]] = [[], []]
     const own = keys.find(({ id }) => id === this.id)!
     for (const other of keys) {
       if (other === own) continue
-      const agreed = agree(secret, other.key)
+      const agreed = pair.agree(other.key)
       if (agreed === undefined) throw refused(`with the key of ${other.id} no secret can be agreed on`)
       const [first, second] = this.id < other.id ? [own, other] : [other, own]
       const parts = [this.#terms.digest, round, first.id, second.id, first.key, second.key] as const

@@ -1,7 +1,7 @@
 /** What a roster must be, for a client that is shown it. */
 import { equalBytes } from '@noble/ciphers/utils.js'
+import { bytesToHex } from '@noble/hashes/utils.js'
 import { sottoError } from '../../errors.ts'
-import { toBase64Url } from '../../worker/identity.ts'
 import { type Advert, type Roster, refuse } from './messages.ts'
 import type { Terms } from './settings.ts'
 
@@ -46,7 +46,7 @@ export function checkRoster(terms: Terms, roster: Roster, before: Roster | undef
     if (known !== undefined && (same === undefined || !isSame(same, advert))) {
       throw refuse('roster', `${id} was not in it before, or with other keys`)
     }
-    keys.add(toBase64Url(sealKey)).add(toBase64Url(maskKey))
+    keys.add(bytesToHex(sealKey)).add(bytesToHex(maskKey))
   }
   if (keys.size !== 2 * adverts.length) throw refuse('roster', 'a key comes twice')
 }

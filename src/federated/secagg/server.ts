@@ -10,11 +10,10 @@
  * of its neighbours that survived.
  */
 import { equalBytes } from '@noble/ciphers/utils.js'
+import { bytesToHex } from '@noble/hashes/utils.js'
 import { sottoError } from '../../errors.ts'
 import { numberOption } from '../../options.ts'
-import { randomSeed } from '../../smpc/prg.ts'
-import { toBase64Url } from '../../worker/identity.ts'
-import { agree, publicKeyOf } from './agreement.ts'
+import { keyPairOf, newKeyPair } from './agreement.ts'
 import { Graph } from './graph.ts'
 import {
   cohortOf,
@@ -89,6 +88,8 @@ export class SecAggServer {
   #sharers: readonly number[] = []
   #survivors: readonly number[] = []
   #sum: Vector
+  /** With a key of low order, no pair of keys agrees on anything: this one tells. */
+  readonly #probe = newKeyPair()
 
   /** @param round above that of every round before: clients refuse others */
   constructor(settings: SecAggSettings, round: number) {
@@ -117,11 +118,10 @@ export class SecAggServer {
     if (!isSigned(this.#terms, advert)) {
       throw sottoError('ERR_IDENTITY', `advert: ${id} is no member of the session, or did not sign it`, { id })
     }
-    const keys = [toBase64Url(sealKey), toBase64Url(maskKey)]
+    const keys = [bytesToHex(sealKey), bytesToHex(maskKey)]
     if (keys[0] === keys[1] || keys.some((key) => this.#keys.has(key))) throw refuse('advert', 'a key comes twice')
     // Clients would end the round at such a key.
-    const probe = randomSeed()
-    if (agree(probe, sealKey) === undefined || agree(probe, maskKey) === undefined) {
+    if (this.#probe.agree(sealKey) === undefined || this.#probe.agree(maskKey) === undefined) {
       throw refuse('advert', 'with a key in it no secret can be agreed on')
     }
     for (const key of keys) this.#keys.add(key)
@@ -208,13 +208,14 @@ export class SecAggServer {
       const sharers = [...this.#shares.keys()].sort((a, b) => a - b)
       this.#checkLeft(new Set(sharers), sharers)
       this.#sharers = sharers
+      const told = [...sharers]
       const deliveries = new Map<string, Delivery>()
       for (const client of sharers) {
         const sealed = this.#graph!.neighbours(client).flatMap((from) => {
           const box = this.#shares.get(from)?.sealed.find(({ to }) => to === client)?.box
           return box === undefined ? [] : [{ from, box }]
         })
-        deliveries.set(this.#nameOf(client), { round: this.round, sharers: [...sharers], sealed })
+        deliveries.set(this.#nameOf(client), { round: this.round, sharers: told, sealed })
       }
       this.#shares.clear()
       return [deliveries, 'inputs']
@@ -320,7 +321,9 @@ export class SecAggServer {
         throw this.#tooFew(`${given} shares were given of ${this.#nameOf(client)}, and it takes ${threshold}`)
       }
       const own = this.#survivors.map((client) => {
-        const seed = this.#combined(client, (secret) => seedCommitmentOf(secret), adverts[client]!.seedCommitment)
+        const { seedCommitment } = adverts[client]!
+        const isRight = (seed: Uint8Array) => equalBytes(seedCommitmentOf(seed), seedCommitment)
+        const seed = this.#combined(client, (secret) => secret, isRight)
         return selfMask(seed, this.#cohort, adverts[client]!)
       })
       // One after the other: keys of all masks of all clients would be many.
@@ -346,30 +349,31 @@ export class SecAggServer {
   /** What survivors added and subtracted for a client that dropped out: to be done the other way round. */
   #masksWith(client: number): { readonly added: Uint8Array[]; readonly subtracted: Uint8Array[] } {
     const { adverts } = this.#roster!
-    const secret = this.#combined(client, publicKeyOf, adverts[client]!.maskKey)
+    const { maskKey } = adverts[client]!
+    const pair = this.#combined(client, keyPairOf, ({ key }) => equalBytes(key, maskKey))
     const [added, subtracted]: [Uint8Array[], Uint8Array[]] = [[], []]
     for (const other of this.#graph!.neighbours(client)) {
       if (!this.#inputs.has(other)) continue
-      const agreed = agree(secret, adverts[other]!.maskKey)!
+      const agreed = pair.agree(adverts[other]!.maskKey)!
       if (other < client) subtracted.push(pairMask(agreed, this.#cohort, adverts[other]!, adverts[client]!))
       else added.push(pairMask(agreed, this.#cohort, adverts[client]!, adverts[other]!))
     }
-    secret.fill(0)
+    pair.erase()
     return { added, subtracted }
   }
 
   /**
-   * A secret of which enough shares are there, if what it was advertised by follows from it. One wrong share spoils those
+   * What is made of a secret of which enough shares are there, if it is what was advertised. One wrong share spoils those
    * that it is among: with more shares than it takes, some run of them does without it.
    */
-  #combined(client: number, publish: (secret: Uint8Array) => Uint8Array, published: Uint8Array): Uint8Array {
+  #combined<Made>(client: number, make: (secret: Uint8Array) => Made, isRight: (made: Made) => boolean): Made {
     const given = this.#given.get(client)!
     const { threshold } = this.#graph!.parameters
     const runs = given.length === threshold ? 1 : given.length
     for (let from = 0; from < runs; from++) {
       const run = Array.from({ length: threshold }, (_, i) => given[(from + i) % given.length]!)
-      const secret = combine(run)
-      if (equalBytes(publish(secret), published)) return secret
+      const made = make(combine(run))
+      if (isRight(made)) return made
     }
     throw refuse('unmasking', `shares of ${this.#nameOf(client)} do not fit what it advertised`)
   }

@@ -41,8 +41,24 @@ export const MINIMUM = 3
 /** The least vector is a word. The most that a stream masks is 2^38 bytes; memory ends before. */
 const LENGTH = { from: 1, to: 2 ** 31, integer: true }
 
-/** @throws TypeError or RangeError `ERR_ARGUMENT_TYPE`, `ERR_ARGUMENT_VALUE` */
+/** Of settings that cannot change any more. */
+const known = new WeakMap<SecAggSettings, Terms>()
+
+/**
+ * Settings that are frozen, with their members, are checked once: a thousand clients of one process then hold one list of
+ * a thousand members, not a thousand.
+ *
+ * @throws TypeError or RangeError `ERR_ARGUMENT_TYPE`, `ERR_ARGUMENT_VALUE`
+ */
 export function checkSettings(entry: string, settings: SecAggSettings): Terms {
+  const before = known.get(settings)
+  if (before !== undefined) return before
+  const terms = termsOf(entry, settings)
+  if (Object.isFrozen(settings) && Object.isFrozen(settings.members)) known.set(settings, terms)
+  return terms
+}
+
+function termsOf(entry: string, settings: SecAggSettings): Terms {
   const trusted = ['corrupted', 'dropouts', 'server'] as const
   checkOptions(entry, settings, ['session', 'members', 'length', 'modulus', 'minimum', ...trusted])
   const { session, length, modulus = 32, minimum = MINIMUM, corrupted, dropouts, server } = settings

@@ -1,6 +1,6 @@
 /** A server that does not keep to the protocol, and clients that help it. */
 import { describe, expect, it } from 'vitest'
-import { agree } from '../../../src/federated/secagg/agreement.ts'
+import { keyPairOf } from '../../../src/federated/secagg/agreement.ts'
 import { SecAggClient } from '../../../src/federated/secagg/client.ts'
 import {
   cohortOf,
@@ -322,7 +322,7 @@ function removePair(
   key: Uint8Array,
   peer: number,
 ) {
-  const agreed = agree(key, adverts[peer]!.maskKey)!
+  const agreed = keyPairOf(key).agree(adverts[peer]!.maskKey)!
   const [first, second] = [Math.min(i, other), Math.max(i, other)]
   const mask = [pairMask(agreed, cohort, adverts[first]!, adverts[second]!)]
   applyMasks(vector, i < other ? { subtracted: mask } : { added: mask })
@@ -380,7 +380,7 @@ describe('threshold − 1 clients that help the server', () => {
     const vector = fromBytes(seen.of<MaskedInput>('masked input', of).values.slice(), 32)
     for (const holder of colluders) {
       const { box } = seen.of<Delivery>('delivery', holder).sealed.find(({ from }) => from === of)!
-      const agreed = agree(cohort.secrets[holder]!.seal, roster.adverts[of]!.sealKey)!
+      const agreed = keyPairOf(cohort.secrets[holder]!.seal).agree(roster.adverts[of]!.sealKey)!
       const { key, nonce, associated } = sealing(agreed, name, roster.adverts[of]!, roster.adverts[holder]!)
       const opened = portableAead.decrypt(key, nonce, box, associated)!
       keys.push({ point: holder + 1, value: opened.slice(0, 32) })
