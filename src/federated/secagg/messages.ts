@@ -1,7 +1,7 @@
 /**
- * What clients and server say to each other, round by round (Bonawitz et al., CCS '17, figure 4; Bell et al., CCS '20,
- * §3), and the form that it must have. A client is a name in what it sends, and a number, its position in the
- * roster, in what everybody is told.
+ * What clients and server say to each other, round by round (Bonawitz et al., CCS '17, figure 4, with the signatures that
+ * are for active adversaries; step 0b is our own, see graph.ts), and the form that it must have. A client is a name in
+ * what it sends, and a number, its position in the roster, in what everybody is told.
  *
  * | step | a client sends | the server sends |
  * | --- | --- | --- |

@@ -3,14 +3,15 @@
  * the number of clients and the fractions of them that may be corrupted or drop out.
  *
  * Up to 64 clients everybody is everybody's neighbour, and the threshold is ⌊2n/3⌋ + 1 (Bonawitz et al., CCS '17, §6,
- * against active adversaries: two sets of that many have more than a third of all in common, so an honest client is among them
- * while less than a third is corrupted).
+ * against active adversaries: two sets of that many have more than a third of all in common, so an honest client is among
+ * them while less than a third is corrupted).
  *
  * Above, a client has k neighbours: places on a ring are dealt at random, and those within k/2 places are neighbours
  * (a Harary graph under a random permutation: Bell et al., "Secure Single-Server Aggregation with (Poly)Logarithmic
- * Overhead", CCS '20, §3). With n clients, A = ⌊γn⌋ corrupted, D = ⌊δn⌋ that drop out, σ = 40 and η = 30, k is the
- * least even number for which a threshold t exists such that, by the union bound over all clients (their events of a good
- * graph, §3, and the search of the authors' own code in google/federated-compute; tails are exact, not Chernoff's):
+ * Overhead", CCS '20, the semi-honest protocol). With n clients, A = ⌊γn⌋ corrupted, D = ⌊δn⌋ that drop out, σ = 40 and
+ * η = 30, k is the least even number for which a threshold t exists such that, by the union bound over all clients (their
+ * events of a good graph, and the search of the authors' own code in google/federated-compute,
+ * fcp/secagg/server/graph_parameter_finder; tails are exact, not Chernoff's):
  *
  *   n(n − k − 1)/2 · C(A + D, k)/C(n, k) ≤ 2^−(σ+1)   honest survivors stay connected: to cut a ring, k/2 places in a row
  *                                                     must be gone, twice

@@ -1,6 +1,6 @@
 /**
  * The server of secure aggregation: passes on what clients send, adds up masked vectors, and removes the masks with the
- * help of those who are left (Bonawitz et al., CCS '17, figure 4; Bell et al., CCS '20, §3). See client.ts.
+ * help of those who are left (Bonawitz et al., CCS '17, figure 4; k neighbours after Bell et al., CCS '20). See client.ts.
  *
  * What comes from a client that is malformed, late or not its own is refused, and harms nobody else. Each step is closed
  * when whoever runs the server has waited long enough; who has not come by then has dropped out. A step that too few are
