@@ -1,7 +1,8 @@
+import { sha256 } from '@noble/hashes/sha2.js'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { applyMasks } from '../../../src/federated/secagg/masks.ts'
-import { type Part, transcript } from '../../../src/federated/secagg/transcript.ts'
+import { digest, type Part, transcript } from '../../../src/federated/secagg/transcript.ts'
 import { zeros } from '../../../src/federated/secagg/vectors.ts'
 import { Prg, randomSeed } from '../../../src/smpc/prg.ts'
 import { range } from './cohort.ts'
@@ -32,6 +33,25 @@ describe.each([32, 64] as const)('masks of words of %i bits', (bits) => {
 })
 
 describe('a transcript', () => {
+  const parts: readonly Part[] = ['aé𝄞', 3, -1, new Uint8Array([1, 2, 255]), '']
+
+  it('is each part with its kind and length in front, the same bytes for whoever writes a peer', () => {
+    expect(Buffer.from(transcript('test', ...parts)).toString('hex')).toBe(
+      [
+        '010400000074657374',
+        '010700000061c3a9f09d849e',
+        '02080000000000000000000840',
+        '0208000000000000000000f0bf',
+        '03030000000102ff',
+        '0100000000',
+      ].join(''),
+    )
+  })
+
+  it('is hashed to the same by OpenSSL as in JavaScript', () => {
+    expect(digest('test', ...parts)).toEqual(sha256(transcript('test', ...parts)))
+  })
+
   it('is another for every other list of parts', () => {
     const part = fc.oneof(fc.string({ maxLength: 3 }), fc.nat(3), fc.uint8Array({ maxLength: 3 }))
     fc.assert(
