@@ -127,9 +127,8 @@ function changes(remote: RemoteModel, { x, y }: FederatedClient, round: LocalRou
     scope(() => {
       const loss = row.loss(remote.apply(x.gather(rows)), y.gather(rows))
       // Li et al., "Federated Optimization in Heterogeneous Networks", MLSys 2020, equation 2.
-      const pull = trained.map((parameter, i) => parameter.sub(anchors[i]!).square().sum())
-      const whole =
-        strategy.proximal === 0 ? loss : pull.reduce((sum, part) => sum.add(part.mul(strategy.proximal / 2)), loss)
+      const pull = strategy.proximal === 0 ? [] : trained.map((weight, i) => weight.sub(anchors[i]!).square().sum())
+      const whole = pull.reduce((sum, part) => sum.add(part.mul(strategy.proximal / 2)), loss)
       whole.backward()
       optimizer.step()
       optimizer.zeroGrad()
