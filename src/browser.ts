@@ -40,6 +40,7 @@ export {
   Federation,
   type FederationOptions,
   type FederationResult,
+  type FederationSampling,
   type Metrics,
   type RoundResult,
 } from './federated/federation.ts'

@@ -36,6 +36,16 @@ import { fedAvg } from './strategies/fed-avg.ts'
 import { checkStrategy, type Strategy } from './strategies/strategy.ts'
 import { setWeights, vectorOf, weightsOf } from './vectors.ts'
 
+/** Who takes part in a round: by a draw from the seed, or by somebody else's. */
+export interface FederationSampling extends Partial<SamplingOptions> {
+  /**
+   * Says who takes part, instead of the draw, of those who are clients. It may wait, and let clients join and leave before
+   * it says so; `ERR_COHORT` that it throws fails the round. `minimum` holds for it too; with `privacy`, `fraction` and
+   * `poisson` tell the accountant how it draws.
+   */
+  readonly draw?: (clients: readonly string[], round: number) => readonly string[] | Promise<readonly string[]>
+}
+
 /** Numbers that a round is judged by. */
 export type Metrics = Readonly<Record<string, number>>
 
@@ -51,7 +61,7 @@ export interface FederationOptions {
   /** Rounds in all. */
   readonly rounds: number
   /** Who takes part in a round: all, unless given. */
-  readonly sampling?: Partial<SamplingOptions>
+  readonly sampling?: FederationSampling
   readonly local?: LocalTraining
   /** Whether a client counts as its number of examples ('examples', the default), or as each other one ('equal'). */
   readonly weighting?: 'examples' | 'equal'
@@ -194,6 +204,10 @@ export class Federation {
       )
     }
     if (privacy !== undefined) this.#privacy = this.#privacyOf(privacy)
+    const { draw } = options.sampling ?? {}
+    if (draw !== undefined && typeof draw !== 'function') {
+      throw sottoError('ERR_ARGUMENT_TYPE', `${entry}: "draw" expected a function`, { entry, option: 'draw' })
+    }
     // A sample that cannot be drawn is found out now.
     sampleClients(this.#sampling(), [...this.#clients.keys()], 0)
   }
@@ -285,7 +299,21 @@ export class Federation {
     return this.#options.sampling?.minimum ?? 1
   }
   #sampling(): SamplingOptions {
-    return { fraction: 1, seed: this.#seed, ...this.#options.sampling }
+    const { draw: _, ...sampling } = this.#options.sampling ?? {}
+    return { fraction: 1, seed: this.#seed, ...sampling }
+  }
+
+  /** @throws StateError `ERR_COHORT`, `ERR_NOT_FOUND`; `ERR_ARGUMENT_VALUE` for a client that is named twice */
+  async #draw(number: number): Promise<readonly string[]> {
+    const { draw } = this.#options.sampling ?? {}
+    if (draw === undefined) return sampleClients(this.#sampling(), this.clients, number)
+    const drawn = await draw(this.clients, number)
+    for (const [i, id] of drawn.entries()) {
+      if (!this.#clients.has(id))
+        throw sottoError('ERR_NOT_FOUND', `Federation: ${id} was drawn, and is no client`, { id })
+      if (drawn.indexOf(id) < i) throw sottoError('ERR_ARGUMENT_VALUE', `Federation: ${id} was drawn twice`, { id })
+    }
+    return drawn
   }
 
   #privacyOf(
@@ -317,12 +345,16 @@ export class Federation {
   async #oneRound(signal: AbortSignal | undefined): Promise<RoundResult> {
     const start = performance.now()
     const number = this.#round
-    const asked = sampleClients(this.#sampling(), [...this.#clients.keys()], number)
-    const context = this.#context(signal)
     const missing: Missing[] = []
+    let asked: readonly string[] = []
+    let context = this.#context(signal)
     let mean: Mean | null = null
     let failed: string | null = null
     try {
+      asked = await this.#draw(number)
+      // Those there are now.
+      context = this.#context(signal)
+      checkEnough(asked.length, context.minimum, missing)
       mean = await this.#train(asked, number, context, missing)
       // Noise was made for all who were asked.
       this.#privacy?.record(mean.contributors.length, asked.length)
