@@ -10,6 +10,7 @@ import { HostSession } from './host-session.ts'
 import type { Identity } from './identity.ts'
 import { Ledger } from './ledger.ts'
 import { MailboxCount } from './mailbox.ts'
+import { FEWEST_OWNERS } from './permissions.ts'
 import type { ErrorWire, LinkStats, PeerIntroduction, WorkerStats } from './protocol.ts'
 import { Store } from './store.ts'
 import type { Right, TokenBearer } from './tokens.ts'
@@ -96,6 +97,8 @@ export interface HostOptions {
   readonly dial: (session: HostSession, peer: PeerIntroduction) => Transport
   /** Whom an owner means by names of workers, without having said so in a session. */
   readonly means?: Meant
+  /** Owners whose values a masked sum must hold before it is a total. Default: 3. */
+  readonly fewestOwners?: number
   /** Where models are kept that callers save; in memory, and gone with the worker, unless given. */
   readonly checkpoints?: CheckpointsGiven
 }
@@ -126,6 +129,7 @@ export class WorkerHost {
   /** Bytes of commands of all sessions that wait, or are on their way. */
   waitingBytes = 0
   readonly dial: HostOptions['dial']
+  readonly fewestOwners: number
   /** Who takes the tunnels that begin at a caller or a peer; unless set, nobody. */
   onTunnel: (session: HostSession, accept: () => Channel) => void = (_, accept) => accept().close()
   readonly observers: Observer[] = []
@@ -139,11 +143,12 @@ export class WorkerHost {
   #early = 0
   #isClosing = false
 
-  constructor({ id, limits, identity, dial, means, checkpoints }: HostOptions) {
+  constructor({ id, limits, identity, dial, means, fewestOwners = FEWEST_OWNERS, checkpoints }: HostOptions) {
     this.id = id
     this.limits = limits
     this.identity = identity
     this.dial = dial
+    this.fewestOwners = fewestOwners
     this.checkpoints = new Checkpoints(id, limits, checkpoints)
     this.#means = means ?? null
   }

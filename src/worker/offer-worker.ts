@@ -1,5 +1,5 @@
 /** A worker that nobody can dial, behind a firewall or in a browser: it dials whoever is to use it. */
-import { checkOptions } from '../options.ts'
+import { checkOptions, numberOption } from '../options.ts'
 import { ready } from '../tensor/backend.ts'
 import { linksTo } from './admission.ts'
 import { type CheckpointsGiven, checkCheckpoints } from './checkpoints.ts'
@@ -8,6 +8,7 @@ import { defaultLimits, type Limits, WorkerHost } from './host.ts'
 import { Identity } from './identity.ts'
 import { type Log, logTo } from './log.ts'
 import { addData, type OwnData } from './own-data.ts'
+import { FEWEST_OWNERS } from './permissions.ts'
 import { checkToken, socketUrl } from './socket-url.ts'
 import { defaultTimes } from './socket-worker.ts'
 import { rights } from './tokens.ts'
@@ -34,6 +35,13 @@ export interface OfferOptions extends TlsOptions {
   /** Data sets of the owner, by name. */
   readonly data?: Readonly<Record<string, OwnData>>
   readonly owner?: string
+  /** Keys of other workers, by the names that the owner's rights give them; see `serveWorker`. */
+  readonly peers?: Readonly<Record<string, string>>
+  /**
+   * Owners whose values a masked sum must hold before whoever may see totals learns it. Default: 3. With 2, the other owner
+   * can tell this one's part from the sum, and so can the caller with the help of the other.
+   */
+  readonly fewestOwners?: number
   /** Where models are kept that callers save: the path of a folder, or a store; see `serveWorker`. */
   readonly checkpoints?: CheckpointsGiven
   readonly grace?: number
@@ -60,6 +68,8 @@ const known: readonly (keyof OfferOptions)[] = [
   'limits',
   'data',
   'owner',
+  'peers',
+  'fewestOwners',
   'checkpoints',
   'grace',
   'heartbeat',
@@ -88,18 +98,24 @@ export async function offerWorker(url: string, options: OfferOptions): Promise<O
   checkCheckpoints('offerWorker', options.checkpoints)
   await ready()
   const { id, identity = Identity.generate(), token = null, pin = null, limits = {}, onChange } = options
-  const { grace = defaultTimes.grace, heartbeat = defaultTimes.heartbeat } = options
+  const { grace = defaultTimes.grace, heartbeat = defaultTimes.heartbeat, owner = id, peers = {} } = options
+  const fewestOwners = numberOption('offerWorker', 'fewestOwners', options.fewestOwners ?? FEWEST_OWNERS, {
+    from: 2,
+    integer: true,
+  })
   const host = new WorkerHost({
     id,
     identity,
     limits: { ...defaultLimits, ...limits },
     dial: dialPeer({ grace, heartbeat, tls: options }),
+    means: { owner, peers },
+    fewestOwners,
     ...(options.checkpoints === undefined ? {} : { checkpoints: options.checkpoints }),
   })
   await host.checkpoints.open()
   linksTo(host, { auth: null, times: { grace, heartbeat, message: MESSAGE } })
   if (options.log) logTo(host, options.log)
-  if (options.data) addData(host, options.owner ?? id, options.data)
+  if (options.data) addData(host, owner, options.data)
   let isClosed = false
   const once = async (): Promise<void> => {
     const { link, welcomed } = dial({

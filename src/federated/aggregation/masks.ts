@@ -25,7 +25,10 @@ export interface PairMasksOptions {
 }
 
 export interface MasksOptions extends PairMasksOptions, Trust {
-  /** The fewest clients whose sum is computed, from 3 on; workers hold the coordinator to it. Default: 3. */
+  /**
+   * The fewest clients whose sum is computed; workers hold the coordinator to it. Default: 3. In a sum of two each knows the
+   * other's part, and workers mask no private values for one unless they were started so (`fewestOwners`).
+   */
   readonly minimum?: number
 }
 
@@ -43,7 +46,7 @@ const NUMBERS = ['clip', 'bits', 'modulus'] as const
 export function masks(options: MasksOptions = {}): Aggregation {
   checkOptions('masks', options, [...NUMBERS, 'minimum', 'corrupted', 'dropouts', 'server'])
   const { minimum = 3, clip, bits, modulus, ...trust } = options
-  numberOption('masks', 'minimum', minimum, { from: 3, integer: true })
+  numberOption('masks', 'minimum', minimum, { from: 2, integer: true })
   return new Masks('masks', 'secagg', { clip, bits, modulus }, minimum, trust)
 }
 

@@ -4,16 +4,7 @@ import { type Spec, sizeOf } from '../../tensor/shape.ts'
 import { recordMasked, refuse, seeFailure } from '../../worker/handlers/disclosure.ts'
 import type { HostSession } from '../../worker/host-session.ts'
 import { addMessages, type MessageRow, type MessageRows } from '../../worker/messages.ts'
-import {
-  type Access,
-  combine,
-  FEWEST_OWNERS,
-  maySee,
-  mayShare,
-  mayTotal,
-  PUBLIC,
-  refusedToShare,
-} from '../../worker/permissions.ts'
+import { type Access, combine, maySee, mayShare, mayTotal, PUBLIC, refusedToShare } from '../../worker/permissions.ts'
 import type { Readable } from '../../worker/store.ts'
 import { Quantiser, type QuantiserOptions } from '../secagg/quantise.ts'
 import { type Vector, zeros } from '../secagg/vectors.ts'
@@ -34,8 +25,8 @@ function memberAt(session: HostSession, name: string): Member {
 
 /**
  * Whether the sum may become known to the session's identity: where it may not see the values themselves, they must be
- * one owner's, the sum be of at least three, and the owner have named it (`allowTotals`), and each other member
- * (`allowShares`), who might else be the coordinator under other names.
+ * one owner's, the sum be of as many as the worker was started for, three unless it was told otherwise, and the owner have
+ * named it (`allowTotals`), and each other member (`allowShares`), who might else be the coordinator under other names.
  */
 function checkAccess(session: HostSession, member: Member, access: Access, spec: Spec): void {
   if (maySee(access, session.name)) return
@@ -45,7 +36,8 @@ function checkAccess(session: HostSession, member: Member, access: Access, spec:
   if (!mayShare(access, others, knows)) {
     refuse(session, 'mask', spec, { access }, refusedToShare(others, access))
   }
-  if (member.minimum < FEWEST_OWNERS || !mayTotal(access, session.name)) refuse(session, 'mask', spec, { access })
+  if (member.minimum < session.host.fewestOwners || !mayTotal(access, session.name))
+    refuse(session, 'mask', spec, { access })
 }
 
 /** Values one after the other; null where one of them is no number, or was never computed. */
