@@ -44,6 +44,13 @@ export {
   type Metrics,
   type RoundResult,
 } from './federated/federation.ts'
+export {
+  defineJob,
+  type Endpoints,
+  type JobDefinition,
+  type JobLocalTraining,
+} from './federated/jobs/definition.ts'
+export type { AggregationSettings, JobAggregation, StrategySettings } from './federated/jobs/named.ts'
 export type { Examples, FederatedClient, LocalTraining } from './federated/local.ts'
 export { roundLine } from './federated/round-line.ts'
 export { type SamplingOptions, sampleClients } from './federated/sampling.ts'

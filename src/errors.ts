@@ -59,6 +59,8 @@ export const codes = {
     kind: 'state',
     meaning: 'the checkpoint is of another model, or of other optimizers, than it was to be restored into',
   },
+  ERR_JOB: { kind: 'state', meaning: 'what is kept as a compiled job was cut or changed, or is none' },
+  ERR_JOB_MISMATCH: { kind: 'state', meaning: 'the parties of a job do not have the same job' },
   ERR_BACKEND: { kind: 'state', meaning: 'the tensor backend asked for cannot be had here' },
 
   ERR_SESSION_CLOSED: { kind: 'session', meaning: 'the session with the worker is closed' },

@@ -1,10 +1,12 @@
 /** The `sotto` command: its subcommands and flags, and how it ends. */
 import { readFileSync } from 'node:fs'
-import { Command, CommanderError, Option } from 'commander'
+import { Command, CommanderError } from 'commander'
 import { isSottoError } from '../errors.ts'
 import type { ConnectionFlags } from './connection.ts'
 import { type Io, UsageError } from './io.ts'
+import { addJob } from './job-commands.ts'
 import { type Kind, key, text, whole } from './kinds.ts'
+import { optionOf } from './option.ts'
 import type { NewToken } from './token.ts'
 import { flagOf, workerOptions } from './worker-options.ts'
 
@@ -51,20 +53,8 @@ function programFor(io: Io): Command {
   addToken(program, io)
   addStatus(program, io)
   addLedger(program, io)
+  addJob(program, io)
   return program
-}
-
-/** An option whose text is of a kind. */
-function optionOf(flag: string, kind: Kind<unknown>, help: string): Option {
-  const option = new Option(kind.placeholder === null ? flag : `${flag} <${kind.placeholder}>`, help)
-  if (kind.placeholder === null) return option
-  return option.argParser((given, before) => {
-    try {
-      return kind.read(given, before)
-    } catch (error) {
-      throw error instanceof UsageError ? new UsageError(`${flag} ${error.message}`) : error
-    }
-  })
 }
 
 // The commands load what they need when they run: the tensor engine takes a second.

@@ -14,7 +14,7 @@ export interface WhoSawWhatOptions {
  * one and came to the other) stands there once.
  */
 export async function whoSawWhat(
-  workers: readonly Worker[],
+  workers: readonly Pick<Worker, 'key' | 'ledger'>[],
   { print = (text) => console.log(`\n${text}`) }: WhoSawWhatOptions = {},
 ): Promise<string> {
   // Two handles may be sessions on one worker, which has one ledger.
