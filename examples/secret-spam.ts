@@ -7,9 +7,13 @@
  * its model has learnt, makes shares of it and hands them to the other owners' workers; these compute the mean in secret,
  * and open the mean alone. The owners' workers hold everybody to it: a look at one owner's update is refused.
  *
- * `--insecure` averages in clear instead, to compare: then whoever runs this sees every update.
+ * `--aggregation masks` has the workers mask their updates instead, so that the masks vanish in the sum (secure
+ * aggregation); `--insecure`, or `--aggregation clear`, averages in clear, to compare: then whoever runs this sees every
+ * update.
  */
+import { Option } from 'commander'
 import {
+  type Aggregation,
   type FixedPrecisionPointer,
   hook,
   isSottoError,
@@ -24,6 +28,7 @@ import {
   type Worker,
   whoSawWhat,
 } from 'sotto'
+import { aggregationBy, aggregationOption, RESEARCHER, type Way } from './lib/federated.ts'
 import { command, isMain, positiveNumber, printTable, progress, wholeNumber } from './lib/options.ts'
 import {
   dealt,
@@ -42,16 +47,19 @@ import { printTraffic } from './lib/traffic.ts'
 import { type Weight, weightsOf } from './lib/weights.ts'
 import { startWorkers, type WorkerKind, workersOption } from './lib/workers.ts'
 
+const spamWays = ['shares', 'masks', 'clear'] as const satisfies readonly Way[]
+type SpamWay = (typeof spamWays)[number]
+
 export interface TrainingOptions {
   rounds: number
   batchSize: number
   learningRate: number
   dimension: number
-  /** Fractional bits in which updates are shared. */
+  /** Fractional bits in which updates are shared or masked. */
   precision: number
   seed: number
-  /** Averages in clear. */
-  insecure: boolean
+  /** How the mean comes about: in shares among the owners, by secure aggregation, or in clear. */
+  aggregation: SpamWay
 }
 
 export interface SecretSpamOptions extends TrainingOptions {
@@ -76,9 +84,16 @@ export interface SecretSpamResult extends TrainingResult {
   toy: number[]
 }
 
+const howSaid: Readonly<Record<SpamWay, string>> = {
+  shares: 'the mean of what they learn is all that is opened',
+  masks: 'what they learn is masked, and the masks vanish in the mean',
+  clear: 'averaging is IN CLEAR',
+}
+
 const names = ['bob', 'alice', 'jane', 'dora', 'eric', 'fay', 'gus', 'hal', 'ida', 'joe'] as const
 const PROVIDER = 'carol'
-const RESEARCHER = 'me'
+/** Owners whose mean may be known. */
+const FEWEST = 3
 
 /** Owners' workers, and the one that deals randomness to them and holds nothing. */
 interface Cast {
@@ -87,16 +102,27 @@ interface Cast {
   readonly options: TrainingOptions
 }
 
+/** Those, and what adds up what owners mask. */
+interface Study extends Cast {
+  readonly masking: Aggregation
+}
+const studyOf = (cast: Cast): Study => ({
+  ...cast,
+  masking: aggregationBy('masks', { compute: [] }, cast.options.precision),
+})
+
 /** An owner puts rows on their worker: for nobody to see, to be shared among the owners, the mean of all for the researcher. */
 async function bring(cast: Cast, i: number, rows: { x: tf.Tensor; y: tf.Tensor }, tag: string): Promise<void> {
   const { workers, provider, options } = cast
   const own = workers[i]!.as(workers[i]!.id)
   // Whom the owner means by these names, the owner says.
   own.addWorkers([...workers.filter((worker) => worker.id !== own.id), provider])
-  const others = [...workers, provider].map(({ id }) => id).filter((id) => id !== own.id)
-  const rights = options.insecure
-    ? { private: true, allowResults: [RESEARCHER] }
-    : { private: true, allowShares: others, allowTotals: [RESEARCHER] }
+  const peers = options.aggregation === 'shares' ? [...workers, provider] : workers
+  const others = peers.map(({ id }) => id).filter((id) => id !== own.id)
+  const rights =
+    options.aggregation === 'clear'
+      ? { private: true, allowResults: [RESEARCHER] }
+      : { private: true, allowShares: others, allowTotals: [RESEARCHER] }
   rows.x.send(own, { ...rights, tags: [tag, '#features'] })
   rows.y.send(own, { ...rights, tags: [tag, '#labels'] })
   tf.dispose([rows.x, rows.y])
@@ -119,10 +145,11 @@ function train(model: tf.LayersModel, owners: readonly Owner[], locally: Trainin
 }
 type TrainingOf = (remote: ReturnType<tf.LayersModel['send']>, owner: Owner, index: number) => void
 
-/** The mean of the owners' updates, weight by weight: computed in secret and opened, or in clear. */
-async function meanUpdate(cast: Cast, updates: readonly Update[]): Promise<tf.Tensor[]> {
-  const { workers: parties, provider, options } = cast
-  if (options.insecure) {
+/** The mean of the owners' updates, weight by weight. */
+async function meanUpdate(study: Study, updates: readonly Update[]): Promise<tf.Tensor[]> {
+  const { workers: parties, provider, options } = study
+  if (options.aggregation === 'masks') return maskedMean(study, updates)
+  if (options.aggregation === 'clear') {
     const inClear = await Promise.all(updates.map((update) => Promise.all(update.map((part) => part.get()))))
     return inClear[0]!.map((_, at) => tf.tidy(() => tf.mean(tf.stack(inClear.map((update) => update[at]!)), 0)))
   }
@@ -137,10 +164,32 @@ async function meanUpdate(cast: Cast, updates: readonly Update[]): Promise<tf.Te
   return Promise.all(means.map((mean) => mean.reveal()))
 }
 
+/** The same by secure aggregation, which has all weights in one vector. */
+async function maskedMean({ workers, masking }: Study, updates: readonly Update[]): Promise<tf.Tensor[]> {
+  const parts = updates.map((values, i) => ({ worker: workers[i]!, values, weight: 1 }))
+  const { mean } = await masking.mean(parts, {
+    clients: workers,
+    maxWeight: 1,
+    minimum: FEWEST,
+    deadline: 60_000,
+  })
+  let at = 0
+  return updates[0]!.map(({ shape, size }) => {
+    const part = Float32Array.from(mean.subarray(at, at + size))
+    at += size
+    return tf.tensor(part, [...shape])
+  })
+}
+
 /** One round: everyone trains, the mean is opened, the model moves by it. */
-async function round(cast: Cast, model: tf.LayersModel, owners: readonly Owner[], locally: TrainingOf): Promise<void> {
+async function round(
+  study: Study,
+  model: tf.LayersModel,
+  owners: readonly Owner[],
+  locally: TrainingOf,
+): Promise<void> {
   await scope(async () => {
-    const means = await meanUpdate(cast, train(model, owners, locally))
+    const means = await meanUpdate(study, train(model, owners, locally))
     const weights = tf.tidy(() => model.getWeights().map((weight, i) => weight.add(means[i]!)))
     model.setWeights(weights)
     tf.dispose([means, weights])
@@ -160,8 +209,9 @@ async function toy(cast: Cast): Promise<number[]> {
   const kernelInitializer = tf.initializers.glorotUniform({ seed: cast.options.seed })
   const model = tf.sequential({ layers: [tf.layers.dense({ units: 1, inputShape: [3], kernelInitializer })] })
   const errors: number[] = []
+  const study = studyOf(cast)
   for (let i = 0; i < 5; i++) {
-    await round(cast, model, owners, (remote, owner) => trainOnToy(remote, owner, 5))
+    await round(study, model, owners, (remote, owner) => trainOnToy(remote, owner, 5))
     errors.push(
       tf.tidy(() => {
         const predicted = model.apply(tf.tensor(TOY.data)) as tf.Tensor
@@ -169,6 +219,7 @@ async function toy(cast: Cast): Promise<number[]> {
       }),
     )
   }
+  study.masking.dispose()
   model.dispose()
   printTable(
     `The toy: ${cast.workers.length} owners, two rows each`,
@@ -178,19 +229,28 @@ async function toy(cast: Cast): Promise<number[]> {
   return errors
 }
 
-/** Tries to see one owner's update, and tells what came of it. */
+/** Tries to see one owner's update, itself and past what hides it, and tells what came of it. */
 async function peek(
-  cast: Cast,
+  { workers, provider, masking, options }: Study,
   model: tf.LayersModel,
   [owner]: readonly Owner[],
   locally: TrainingOf,
 ): Promise<string> {
   return scope(async () => {
     const [update] = train(model, [owner!], locally)
-    const secret = update![0]!.fixPrecision().share(cast.workers, { provider: cast.provider })
+    const values = update!
+    const past = (): Promise<unknown> =>
+      options.aggregation === 'masks'
+        ? masking.mean([{ worker: owner!.worker, values, weight: 1 }], {
+            clients: workers,
+            maxWeight: 1,
+            minimum: 1,
+            deadline: 60_000,
+          })
+        : values[0]!.fixPrecision().share(workers, { provider }).get()
     const answers = await Promise.all(
-      [update![0]!, secret].map((one) =>
-        one.get().then(
+      [values[0]!.fetch(), past()].map((answer: Promise<unknown>) =>
+        answer.then(
           () => 'seen in clear',
           (error: unknown) => (isSottoError(error) ? `${error.code}: ${error.message.split(';')[0]}` : String(error)),
         ),
@@ -201,9 +261,8 @@ async function peek(
 }
 
 export async function secretSpam(options: SecretSpamOptions): Promise<SecretSpamResult> {
-  const { parties, dimension, seed, limit, insecure } = options
-  const how = insecure ? 'averaging is IN CLEAR' : 'the mean of what they learn is all that is opened'
-  console.log(`${parties} owners train a spam filter on the ${await ready()} backend; ${how}`)
+  const { parties, dimension, seed, limit, aggregation } = options
+  console.log(`${parties} owners train a spam filter on the ${await ready()} backend; ${howSaid[aggregation]}`)
   hook()
   await using started = await startWorkers(options.workers, [PROVIDER, ...names.slice(0, parties)])
   const [provider, ...workers] = started.all
@@ -225,7 +284,8 @@ export async function secretSpam(options: SecretSpamOptions): Promise<SecretSpam
 /** The researcher's part, who has some messages that nobody else has. */
 export async function research(cast: Cast, held: readonly LabelledMessage[]): Promise<TrainingResult> {
   const { workers, provider, options } = cast
-  const { rounds, dimension, seed, insecure } = options
+  const { rounds, dimension, seed, aggregation } = options
+  const study = studyOf(cast)
   const owners = await find(cast, '#sms')
   const model = tf.sequential({
     layers: [tf.layers.dense({ units: 1, inputShape: [dimension], kernelInitializer: 'zeros' })],
@@ -235,7 +295,7 @@ export async function research(cast: Cast, held: readonly LabelledMessage[]): Pr
   const scores: Score[] = []
   const bar = progress(rounds, 'round {value}/{total} {bar} AUC {auc}')
   for (let i = 0; i < rounds; i++) {
-    await round(cast, model, owners, (remote, owner, at) =>
+    await round(study, model, owners, (remote, owner, at) =>
       trainOnMessages(remote, owner, { ...options, seed: 1000 * seed + 10 * i + at }),
     )
     scores.push(
@@ -249,10 +309,13 @@ export async function research(cast: Cast, held: readonly LabelledMessage[]): Pr
   bar.stop()
   printTable('Held-out messages, never seen in training', ['round', 'AUC', 'accuracy'], scoreRows(scores))
 
-  const refusal = insecure
+  const isClear = aggregation === 'clear'
+  const refusal = isClear
     ? ''
-    : await peek(cast, model, owners, (remote, owner) => trainOnMessages(remote, owner, { ...options, seed }))
-  if (!insecure) console.log(`\nWhoever runs this asks to see bob's update, and then what is shared of it:\n${refusal}`)
+    : await peek(study, model, owners, (remote, owner) => trainOnMessages(remote, owner, { ...options, seed }))
+  const hidden = aggregation === 'masks' ? 'a sum of it alone' : 'what is shared of it'
+  if (!isClear) console.log(`\nWhoever runs this asks to see bob's update, and then ${hidden}:\n${refusal}`)
+  study.masking.dispose()
   const weights = weightsOf(model)
   tf.dispose([test.x, test.y])
   model.dispose()
@@ -266,20 +329,27 @@ if (isMain(import.meta.url)) {
     'secret-spam',
     'Owners train a spam filter; all that is opened is the mean of what they learn.',
   )
-    .option('--parties <n>', `owners, from 3 to ${names.length}`, wholeNumber, 3)
+    .option('--parties <n>', `owners, from ${FEWEST} to ${names.length}`, wholeNumber, FEWEST)
     .option('--rounds <n>', 'rounds of local training and averaging', wholeNumber, 10)
     .option('--batch-size <n>', 'messages per local step', wholeNumber, 32)
     .option('--learning-rate <rate>', 'local step size', positiveNumber, 10)
     .option('--dimension <n>', 'features that words are hashed into', wholeNumber, 4096)
-    .option('--precision <bits>', 'fractional bits in which updates are shared', wholeNumber, 16)
+    .addOption(aggregationOption(spamWays, 'shares'))
+    .option('--precision <bits>', 'fractional bits in which updates are shared or masked', wholeNumber, 16)
     .option('--seed <n>', 'for weights and shuffling', wholeNumber, 1)
     .option('--limit <n>', 'use so many messages only; 0 for all', wholeNumber, 0)
-    .option('--insecure', 'average in clear, to compare: whoever runs this sees every update', false)
+    .addOption(
+      new Option('--insecure', 'average in clear, to compare: whoever runs this sees every update').implies({
+        aggregation: 'clear',
+      }),
+    )
     .addOption(workersOption())
     .parse()
   const options = program.opts<SecretSpamOptions>()
-  if (options.parties < 3 || options.parties > names.length) {
-    program.error(`--parties: from 3 (of two, either could tell the other's update from the mean) to ${names.length}`)
+  if (options.parties < FEWEST || options.parties > names.length) {
+    program.error(
+      `--parties: from ${FEWEST} (of two, either could tell the other's update from the mean) to ${names.length}`,
+    )
   }
   await secretSpam(options)
 }

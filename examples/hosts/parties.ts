@@ -152,7 +152,7 @@ export const demos: Readonly<Record<string, Demo>> = {
       return { parties: [...parties, provider], held }
     },
     research: (workers, held, settings) => {
-      const options = { ...training(settings), precision: 16, insecure: false }
+      const options = { ...training(settings), precision: 16, aggregation: 'shares' } as const
       return secretSpam({ workers: among(workers), provider: workers[PROVIDER]!, options }, held)
     },
   },

@@ -31,8 +31,15 @@ export interface Cast {
   readonly compute: readonly Worker[]
 }
 
+const described: Readonly<Record<Way, string>> = {
+  shares: 'in shares',
+  masks: 'under masks, also when some drop out',
+  pairs: 'under masks in pairs',
+  clear: 'in clear',
+}
+
 export const aggregationOption = (choices: readonly Way[], unlessGiven: Way): Option =>
-  new Option('--aggregation <way>', 'in shares, by masks that bear dropouts, by masks in pairs, or in clear')
+  new Option('--aggregation <way>', `how the mean comes about: ${choices.map((way) => described[way]).join('; ')}`)
     .choices(choices)
     .default(unlessGiven)
 

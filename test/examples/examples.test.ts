@@ -84,12 +84,12 @@ describe('examples', () => {
       precision: 16,
       seed: 1,
       limit: 1200,
-      insecure: false,
+      aggregation: 'shares',
       workers: 'virtual',
     } as const
     const secret = await secretSpam(options)
     const text = printed()
-    const clear = await secretSpam({ ...options, insecure: true })
+    const clear = await secretSpam({ ...options, aggregation: 'clear' })
     expect(secret.toy).toHaveLength(5)
     // A mean in secret is within three units of 2^-16 of the mean in clear, and so are five rounds of steps on it.
     secret.toy.forEach((error, i) => {

@@ -1,8 +1,9 @@
-/** Federated learning on MNIST: what is learnt, whatever hides the parts, and who sees what. */
+/** Federated learning: what is learnt, whatever hides the parts, and who sees what. */
 import { type LabelledImages, loadMnist, type Mnist } from 'sotto'
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { trainOn as federatedMnist, optionsOf as mnistOptions } from '../../examples/federated-mnist.ts'
 import { type Way, ways } from '../../examples/lib/federated.ts'
+import { secretSpam } from '../../examples/secret-spam.ts'
 import { type Learnt, optionsOf, trainOn as zerosAgainstOnes, zerosAndOnes } from '../../examples/zeros-and-ones.ts'
 import { readyForTest } from '../backend.ts'
 import { weightDifference } from './compare.ts'
@@ -66,6 +67,30 @@ describe('federated-mnist', () => {
       const offInMean = way === 'shares' ? 1.5 * UNIT + 3 * ROUNDING : UNIT
       expect(weightDifference(hidden.weights, clear.weights)).toBeLessThanOrEqual(0.05 * offInMean + 2 * ROUNDING)
     }
+  })
+})
+
+describe('secret-spam, under masks', () => {
+  it('learns what averaging in clear learns, and shows nobody an update', async () => {
+    const terms = {
+      parties: 3,
+      rounds: 1,
+      batchSize: 32,
+      learningRate: 2,
+      dimension: 64,
+      precision: PRECISION,
+      seed: 1,
+    }
+    const run = (aggregation: 'masks' | 'clear') =>
+      secretSpam({ ...terms, limit: 200, workers: 'virtual', aggregation })
+    const clear = await run('clear')
+    expect(new Set(seenBy('me').map(([, , , from]) => from))).toEqual(new Set(['bob', 'alice', 'jane']))
+    const masked = await run('masks')
+    expect(seenBy('me')).toEqual([])
+    expect(masked.refusal.split('\n').map((line) => line.split(':')[0])).toEqual(['ERR_PERMISSION', 'ERR_COHORT'])
+    // Weights are below 2: the mean of three is rounded three times in clear, and once here.
+    expect(Math.max(...clear.weights[0]!.data.map(Math.abs))).toBeLessThan(2)
+    expect(weightDifference(masked.weights, clear.weights)).toBeLessThanOrEqual(UNIT + 4 * 2 * ROUNDING)
   })
 })
 

@@ -52,7 +52,8 @@ function noted(what: string, kind: WorkerKind, difference: number): void {
  */
 const PRECISION = 24
 
-const secretOptions = { parties: 3, batchSize: 32, learningRate: 2, precision: PRECISION, seed: 1, insecure: false }
+const terms = { parties: 3, batchSize: 32, learningRate: 2, precision: PRECISION, seed: 1 }
+const secretOptions = { ...terms, aggregation: 'shares' } as const
 
 async function compareSecretSpam(kind: WorkerKind, size: { rounds: number; dimension: number; limit: number }) {
   const run = (workers: WorkerKind) => secretSpam({ ...secretOptions, ...size, workers })
