@@ -7,11 +7,14 @@ import { defaultLimits } from '../../src/worker/host.ts'
 import { messageRow } from '../../src/worker/messages.ts'
 import { FrameKind, type MessageName, PROTOCOL_VERSION } from '../../src/worker/protocol.ts'
 import { checkRequest } from '../../src/worker/schema.ts'
+import { sampleBodies as maskBodies, sampleFrames as maskFrames } from '../federated/sample-frames.ts'
 import { described, fieldsOf, golden, hexOf, page, rowsOf, sectionOf } from '../protocol-page.ts'
 import { sampleBodies as secretBodies, sampleFrames as secretFrames } from '../smpc/sample-frames.ts'
 import { sampleBodies, sampleFrames, sampleKeys } from './sample-frames.ts'
 
 const messages = Object.keys(handlers) as MessageName[]
+/** Messages of tables of their own. */
+const elsewhere = { ...secretBodies, ...maskBodies }
 /** The fields of a message of which the page says that they may be left out. */
 const optionalIn = (message: MessageName): string[] =>
   [...sectionOf(message).matchAll(/^\| `(\w+)` \| [^|]* \| may be left out/gm)].map(([, field]) => field!)
@@ -25,14 +28,14 @@ describe('PROTOCOL.md', () => {
   })
 
   it('shows a frame of every kind and of every message, those that the code is typed by', () => {
-    // Those of secret computation are typed by a table of their own.
-    const frames = [...sampleFrames, ...secretFrames]
+    // Those of secret computation and of masked sums are typed by tables of their own.
+    const frames = [...sampleFrames, ...secretFrames, ...maskFrames]
     expect(golden.map(({ frame }) => JSON.stringify(frame)).sort()).toEqual(
       frames.map((frame) => JSON.stringify(frame)).sort(),
     )
     expect([...new Set(golden.map(({ frame }) => frame[0]))].sort()).toEqual(Object.values(FrameKind).sort())
     const shown = golden.flatMap(({ frame }) => (frame[0] === FrameKind.request ? frame[2] : []))
-    const core = new Set(shown.filter((name) => !Object.hasOwn(secretBodies, name)))
+    const core = new Set(shown.filter((name) => !Object.hasOwn(elsewhere, name)))
     expect([...core].sort()).toEqual([...messages].sort())
   })
 
@@ -82,7 +85,7 @@ describe('PROTOCOL.md', () => {
   })
 
   it('has no section for a message that there is not', () => {
-    expect([...described].sort()).toEqual([...messages, ...Object.keys(secretBodies)].sort())
+    expect([...described].sort()).toEqual([...messages, ...Object.keys(elsewhere)].sort())
   })
 
   it('lists every code of errors with its meaning', () => {
