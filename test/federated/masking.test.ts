@@ -152,6 +152,28 @@ describe('a worker that is asked into a masked sum', () => {
     expect(await codeOf(() => askMask(ann, 'maskValues', body))).toBe('ERR_PERMISSION')
   })
 
+  it('does not take one that is named twice for two', async () => {
+    const { workers } = await owned(2)
+    const [ann] = workers as [Worker]
+    ann.addWorkers(workers.slice(1))
+    tellMask(ann, 'maskJoin', { session: 'of-two', scheme: 'pairs', members: ['ann', 'ben', 'ben'], length: 4 })
+    expect(await codeOf(() => ann.flush())).toBe('ERR_PROTOCOL')
+  })
+
+  it('refuses numbers and what is none alike', async () => {
+    const values = [1, Number.NaN, Number.POSITIVE_INFINITY]
+    const { workers, parts } = await owned(3, allowed, (i) => [values[i]!, 0, 0])
+    for (const worker of workers) {
+      worker.addWorkers(workers.filter((other) => other !== worker))
+      const session = 'of-three'
+      tellMask(worker, 'maskJoin', { session, scheme: 'pairs', members: ['ann', 'ben', 'cat'], length: 4 })
+      const body = { session, round: 0, message: [], quantiser: { clip: 4, bits: 24, maxWeight: 9 } }
+      const mask = (weight: number) =>
+        codeOf(() => askMask(worker, 'maskValues', { ...body, ...parts.get(worker)!, weight }))
+      expect([await mask(10), await mask(9)]).toEqual(['ERR_ARGUMENT_VALUE', 'ERR_OUT_OF_STEP'])
+    }
+  })
+
   it('refuses other lengths, dtypes and objects, rounds that were, and sums that it is not in', async () => {
     const { workers, parts } = await owned(3, () => ({}))
     const [ann] = workers as [Worker]

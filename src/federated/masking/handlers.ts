@@ -1,5 +1,6 @@
 /** What a worker does for each message of masked sums. A message without a handler does not compile. */
 import { sottoError } from '../../errors.ts'
+import { numberOption } from '../../options.ts'
 import { type Spec, sizeOf } from '../../tensor/shape.ts'
 import { recordMasked, refuse, seeFailure } from '../../worker/handlers/disclosure.ts'
 import type { HostSession } from '../../worker/host-session.ts'
@@ -42,12 +43,14 @@ function checkAccess(session: HostSession, member: Member, access: Access, spec:
 
 /** Values one after the other; null where one of them is no number, or was never computed. */
 function flattened(sources: readonly Readable[]): Float32Array | null {
+  // Of all of them, before it is looked at which have failed: an error must not tell one from the other.
+  for (const { tensor } of sources) {
+    if (tensor.dtype === 'float32') continue
+    throw sottoError('ERR_DTYPE', `mask: only float32 tensors are masked, this one is ${tensor.dtype}`)
+  }
   const all = new Float32Array(sources.reduce((sum, { tensor }) => sum + tensor.size, 0))
   let at = 0
   for (const { tensor, failure } of sources) {
-    if (tensor.dtype !== 'float32') {
-      throw sottoError('ERR_DTYPE', `mask: only float32 tensors are masked, this one is ${tensor.dtype}`)
-    }
     if (failure !== null) return null
     all.set(tensor.dataSync() as Float32Array, at)
     at += tensor.size
@@ -61,6 +64,8 @@ function flattened(sources: readonly Readable[]): Float32Array | null {
  */
 function vectorOf(options: QuantiserOptions, values: Float32Array | null, length: number, weight: number): Vector {
   const quantiser = new Quantiser(options)
+  // Whatever the values are: a refusal that comes for numbers alone would tell them from others.
+  numberOption('mask', 'weight', weight, { from: 1, to: quantiser.maxWeight, integer: true })
   return values === null ? zeros(quantiser.modulus, length) : quantiser.encode(values, weight)
 }
 

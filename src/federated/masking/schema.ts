@@ -17,7 +17,13 @@ export const maskSchemas: { readonly [N in MaskMessage]: v.GenericSchema<unknown
   maskJoin: v.strictObject({
     session,
     scheme: v.picklist(schemes),
-    members: v.pipe(v.array(name), v.minLength(2), v.maxLength(MOST_MEMBERS)),
+    // Named twice, one would count as two: a sum of two vectors would pass for one of three.
+    members: v.pipe(
+      v.array(name),
+      v.minLength(2),
+      v.maxLength(MOST_MEMBERS),
+      v.check((list) => new Set(list).size === list.length, 'each once'),
+    ),
     length: whole,
     modulus: v.optional(v.picklist([32, 64])),
     minimum: v.optional(count),
