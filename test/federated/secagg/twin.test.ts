@@ -1,11 +1,14 @@
 /** A client written from PROTOCOL.md alone, among those of the library; and in the round that the page shows. */
 import { describe, expect, it } from 'vitest'
 import { type ClientRound, SecAggClient } from '../../../src/federated/secagg/client.ts'
+import { Graph } from '../../../src/federated/secagg/graph.ts'
 import type { Shares, Unmasking } from '../../../src/federated/secagg/messages.ts'
+import { secAggParameters } from '../../../src/federated/secagg/parameters.ts'
 import { SecAggServer } from '../../../src/federated/secagg/server.ts'
 import { combine } from '../../../src/federated/secagg/shamir.ts'
 import { Identity } from '../../../src/worker/identity.ts'
 import { golden, hexOf, rowsOf } from '../../protocol-page.ts'
+import { graphOf, placesOf } from '../../reference/secagg-graph.ts'
 import { hash, keyOf, maskOf, secretOf, shareAt, TwinRound, transcript } from '../../reference/secagg-twin.ts'
 import { exactSum, nameOf, range } from './cohort.ts'
 
@@ -130,5 +133,49 @@ describe('the round that PROTOCOL.md shows', () => {
     expect(hexOf(new Uint8Array(maskOf(key, 4).buffer))).toBe(values.get('the first 16 bytes of that mask'))
     const shares = [1, 2, 5].map((point, i) => ({ point, value: bytes(i + 1) }))
     expect(hexOf(secretOf(shares))).toBe(values.get('secret with the shares 32 times 01 at point 1, 02 at 2, 03 at 5'))
+  })
+})
+
+describe('the graph that PROTOCOL.md describes', () => {
+  it.each(rowsOf('Graph'))(
+    'of %s clients has the neighbours, threshold and witnesses that stand there',
+    (name, rest) => {
+      const [clients, ...trust] = name.split(', ')
+      const said = Object.fromEntries(trust.map((one) => one.split(' '))) as Record<string, string | undefined>
+      const { corrupted = 0.1, dropouts = 0.1, server } = said
+      expect(graphOf(Number(clients), Number(corrupted), Number(dropouts), server)?.join(' | ')).toBe(rest)
+    },
+  )
+
+  it('has the parameters of the library, where there are any', () => {
+    let found = 0
+    for (const [n, corrupted, dropouts, server] of [
+      [30, 0.2, 0.33, 'curious'],
+      [30, 0.34, 0.1, 'curious'],
+      [70, 0, 0, 'curious'],
+      [90, 0.2, 0.02, 'curious'],
+      [120, 0.05, 0.05, 'active'],
+      [66, 0.4, 0.4, 'curious'],
+    ] as const) {
+      const trust = { corrupted, dropouts, server }
+      const expected = graphOf(n, corrupted, dropouts, server)
+      if (expected === undefined) expect(() => secAggParameters(n, trust)).toThrow('no number of neighbours')
+      else {
+        const { neighbours, threshold, spread, witnesses, quorum } = secAggParameters(n, trust)
+        expect([n, neighbours, threshold, spread, witnesses, quorum]).toEqual([n, ...expected])
+        found++
+      }
+    }
+    expect(found).toBeGreaterThan(2)
+  })
+
+  it('deals places to clients as the library does', () => {
+    expect(placesOf(65, bytes(1)).slice(0, 8).join(', ')).toBe(
+      values.get('clients at the first 8 places of 65, in a cohort of 32 bytes 01'),
+    )
+    for (const n of [65, 100, 257]) {
+      const cohort = globalThis.crypto.getRandomValues(new Uint8Array(32))
+      expect([...new Graph(secAggParameters(n), cohort).ring]).toEqual(placesOf(n, cohort))
+    }
   })
 })
