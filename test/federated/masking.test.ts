@@ -160,6 +160,24 @@ describe('a worker that is asked into a masked sum', () => {
     expect(await codeOf(() => ann.flush())).toBe('ERR_PROTOCOL')
   })
 
+  it('refuses keys that are none', async () => {
+    const { workers, parts } = await owned(2, () => ({}))
+    const [ann] = workers as [Worker]
+    ann.addWorkers(workers.slice(1))
+    const round = { session: 'of-two', round: 0 }
+    tellMask(ann, 'maskJoin', { session: 'of-two', scheme: 'pairs', members: ['ann', 'ben'], length: 4 })
+    const own = await askMask(ann, 'maskStep', { ...round, step: 'advertise', message: null })
+    for (const [message, code] of [
+      [null, 'ERR_PROTOCOL'],
+      [[own, null], 'ERR_PROTOCOL'],
+      [[own], 'ERR_PROTOCOL'],
+      [[own, {}], 'ERR_IDENTITY'],
+    ]) {
+      const body = { ...round, message, quantiser: { clip: 4, bits: 24, maxWeight: 9 }, ...parts.get(ann)! }
+      expect([message, await codeOf(() => askMask(ann, 'maskValues', body))]).toEqual([message, code])
+    }
+  })
+
   it('refuses numbers and what is none alike', async () => {
     const values = [1, Number.NaN, Number.POSITIVE_INFINITY]
     const { workers, parts } = await owned(3, allowed, (i) => [values[i]!, 0, 0])

@@ -60,7 +60,10 @@ function bearingDropouts(client: SecAggClient): Rounds {
   return {
     step(round, step, message) {
       if (step !== 'advertise') return rows[step](at(round), message as never)
-      current = client.round(round)
+      const next = client.round(round)
+      // Nobody reaches the one before any more: what it has drawn need not stay.
+      current?.end()
+      current = next
       return current.advertise()
     },
     mask: (round, message, vector) => at(round).mask(message as never, vector),
@@ -77,7 +80,9 @@ function inPairs(party: PairwiseParty): Rounds {
     },
     mask(round, message, vector) {
       if (current?.round !== round) throw outOfStep(round)
-      if (!Array.isArray(message)) throw sottoError('ERR_PROTOCOL', 'pairwise masks: the keys of all parties expected')
+      if (!Array.isArray(message) || !message.every((key) => typeof key === 'object' && key !== null)) {
+        throw sottoError('ERR_PROTOCOL', 'pairwise masks: the keys of all parties expected')
+      }
       return toBytes(current.masking.mask(message, vector))
     },
   }
