@@ -1,6 +1,6 @@
 /** What tables of PROTOCOL.md say of masked sums, worked out by the code. */
 import { createHash } from 'node:crypto'
-import { agree } from '../../src/federated/secagg/agreement.ts'
+import { keyPairOf } from '../../src/federated/secagg/agreement.ts'
 import { Graph } from '../../src/federated/secagg/graph.ts'
 import {
   cohortOf,
@@ -57,9 +57,9 @@ const [sealSecret, maskSecret, seed, draw] = [0x10, 0x11, 0x12, 0x13].map(bytes)
   Uint8Array,
   Uint8Array,
 ]
-const sealed = sealing(agree(sealSecret, bob.sealKey)!, cohort, alice, bob)
+const sealed = sealing(keyPairOf(sealSecret).agree(bob.sealKey)!, cohort, alice, bob)
 const forBob = sampleRound.shares[0]!.sealed[0]!.box
-const ofPair = pairMask(agree(maskSecret, bob.maskKey)!, cohort, alice, bob)
+const ofPair = pairMask(keyPairOf(maskSecret).agree(bob.maskKey)!, cohort, alice, bob)
 
 function mask(key: Uint8Array): Uint8Array {
   const vector = new Uint32Array(4)
