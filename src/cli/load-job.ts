@@ -1,5 +1,4 @@
 /** Loads the module that exports a job: JavaScript, or TypeScript where something is there that reads it. */
-import { createRequire } from 'node:module'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { isSottoError, sottoError } from '../errors.ts'
@@ -33,21 +32,15 @@ async function load(url: string, path: string): Promise<Module> {
     // This Node does not read TypeScript, and nothing that does was loaded before.
     if ((error as NodeJS.ErrnoException).code !== 'ERR_UNKNOWN_FILE_EXTENSION' || !/\.[mc]?ts$/.test(path)) throw error
   }
-  for (const from of [url, import.meta.url]) {
-    let api: string
-    try {
-      api = createRequire(from).resolve('tsx/esm/api')
-    } catch {
-      continue
-    }
-    const { tsImport } = (await import(pathToFileURL(api).href)) as {
-      tsImport: (url: string, parent: string) => Promise<Module>
-    }
-    return tsImport(url, import.meta.url)
-  }
+  // Not one of the packages that this one needs: whoever writes jobs in TypeScript has it.
+  const name: string = 'tsx/esm/api'
+  const tsx = (await import(name).catch(() => null)) as {
+    tsImport: (url: string, parent: string) => Promise<Module>
+  } | null
+  if (tsx !== null) return tsx.tsImport(url, import.meta.url)
   throw sottoError(
     'ERR_ARGUMENT_VALUE',
-    `${path}: this Node reads no TypeScript; npm install tsx beside it, take Node 22.18 or newer, or write job.mjs`,
+    `${path}: this Node reads no TypeScript; npm install tsx, take Node 22.18 or newer, or write job.mjs`,
     { path },
   )
 }

@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import { appendFile, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { sottoError } from '../../errors.ts'
 import { ready, tf } from '../../tensor/backend.ts'
 import { scope } from '../../tensor/context.ts'
@@ -22,7 +23,7 @@ import type { CompiledJob } from './compiled.ts'
 import { SERVER } from './definition.ts'
 import { checkExamples, type Values } from './examples.ts'
 import { readIfThere, replaceFile } from './folder.ts'
-import type { Keys } from './messages.ts'
+import type { Ending, Keys } from './messages.ts'
 import { modelFilesOf, modelOf } from './model-files.ts'
 import { aggregationNamed, strategyNamed } from './named.ts'
 import { type SchedulerAt, SchedulerLink } from './scheduler-link.ts'
@@ -52,7 +53,7 @@ export interface JobServerOptions {
 const METRICS = 'metrics.jsonl'
 
 /**
- * Runs a job as its server, to the end.
+ * Runs a job as its server, to the end. Ended by its signal, it leaves the others waiting for it to come back.
  *
  * @throws what ends it before; then the checkpoint of the last round is there, and the scheduler tells the trainers
  */
@@ -65,7 +66,7 @@ export async function runJobServer(options: JobServerOptions): Promise<readonly 
   const party = { name: SERVER, identity, job: job.id, wait, grace: job.terms.grace, ...(signal ? { signal } : {}) }
   const scheduler = await SchedulerLink.connect(options.scheduler, party)
   let hub: Hub | null = null
-  let ending = { ok: false, message: 'the server has failed' }
+  let ending: Ending | null = null
   try {
     const roster = checkRoster(job, await scheduler.ask('roster', {}, wait), options.peers)
     const { host, port, tls } = options
@@ -77,11 +78,16 @@ export async function runJobServer(options: JobServerOptions): Promise<readonly 
     ending = { ok: true, message: '' }
     return rounds
   } catch (error) {
+    if (signal?.aborted) {
+      // The others wait for it to come back.
+      print('stopped; --resume goes on')
+      throw error
+    }
     ending = { ok: false, message: `the server has failed: ${(error as Error).message}`.slice(0, 1000) }
     throw error
   } finally {
     // Who is lost hears nothing.
-    await scheduler.ask('finish', ending).catch(() => {})
+    if (ending !== null) await scheduler.ask('finish', ending).catch(() => {})
     scheduler.close()
     await hub?.close()
     await evaluation?.close()
@@ -204,10 +210,24 @@ class Run {
     })
   }
 
-  /** Lets go of trainers that are gone, takes in those that are back, and asks the scheduler. */
+  /**
+   * Lets go of trainers that are gone, takes in those that are back, and asks the scheduler. With too few it waits for
+   * others to come back, as long as for a step of a round.
+   */
   async #draw(round: number): Promise<readonly string[]> {
     const federation = this.#federation!
-    const { hub, scheduler } = this.#parts
+    const { minimum, deadline } = this.#options.job.terms
+    const until = performance.now() + deadline
+    for (;;) {
+      await this.#look(federation)
+      if (federation.clients.length >= minimum || performance.now() > until) break
+      await pause(LOOK, undefined, { signal: this.#options.signal }).catch(() => this.#options.signal?.throwIfAborted())
+    }
+    return this.#parts.scheduler.ask('sample', { round, clients: federation.clients })
+  }
+
+  async #look(federation: Federation): Promise<void> {
+    const { hub } = this.#parts
     const { print, job } = this.#options
     for (const name of hub.waiting) {
       try {
@@ -225,10 +245,11 @@ class Run {
       federation.leave(name)
       print(`${name} is gone`)
     }
-    return scheduler.ask('sample', { round, clients: federation.clients }, job.terms.deadline)
   }
 }
 
+/** Milliseconds between two looks at who is there. */
+const LOOK = 100
 const number = (value: number): string => value.toPrecision(4)
 
 /** What a round came to, for whoever watches. */
