@@ -31,18 +31,31 @@ export interface WorkerProcess {
  * Starts a script of this project in a process that ends with this one, whatever ends this one. Its output is for
  * whoever reads `stdout`; what it says about errors and progress goes where `stderr` says.
  */
-export function startScript(script: string, args: readonly string[], stderr: 'pipe' | 'inherit'): ChildProcess {
-  // Tests have built all of this for their whole run, into this folder: it is up sooner than TypeScript is.
-  const built = process.env['SOTTO_BUILT']
-  const inNode = (path: string): string =>
-    built === undefined || !path.endsWith('.ts') ? path : join(built, relative(root, path).replace(/ts$/, 'js'))
+export function startScript(
+  script: string,
+  args: readonly string[],
+  stderr: 'pipe' | 'inherit',
+  env: Readonly<Record<string, string>> = {},
+): ChildProcess {
   // The loader of TypeScript, then the leash, which needs it.
-  const loader = built === undefined ? ['--import', 'tsx/esm'] : []
+  const loader = process.env['SOTTO_BUILT'] === undefined ? ['--import', 'tsx/esm'] : []
   return spawn(process.execPath, [...loader, '--import', pathToFileURL(inNode(leash)).href, inNode(script), ...args], {
     cwd: root,
     stdio: ['pipe', 'pipe', stderr],
+    env: { ...process.env, ...env },
   })
 }
+
+/** Where a process that is started here finds a file of this project. */
+export function inNode(path: string): string {
+  // Tests have built all of this for their whole run, into this folder: it is up sooner than TypeScript is.
+  const built = process.env['SOTTO_BUILT']
+  return built === undefined || !path.endsWith('.ts') ? path : join(built, relative(root, path).replace(/ts$/, 'js'))
+}
+
+/** Starts the `sotto` command. */
+export const startSotto = (args: readonly string[], env: Readonly<Record<string, string>> = {}): ChildProcess =>
+  startScript(sotto, args, 'pipe', env)
 
 /**
  * Starts `sotto worker`, and waits until it is ready.
