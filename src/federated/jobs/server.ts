@@ -3,7 +3,7 @@
  * With masks it learns sums over trainers, and nothing of a single one.
  */
 import { randomUUID } from 'node:crypto'
-import { appendFile, mkdir } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { sottoError } from '../../errors.ts'
@@ -18,7 +18,9 @@ import { VirtualWorker } from '../../worker/virtual-worker.ts'
 import { whoSawWhat } from '../../worker/who-saw-what.ts'
 import type { Worker } from '../../worker/worker.ts'
 import { Federation, type Metrics, type RoundResult } from '../federation.ts'
+import { jsonLines } from '../json-lines.ts'
 import { type Examples, evaluateLocally, type FederatedClient } from '../local.ts'
+import { roundLine } from '../round-line.ts'
 import type { CompiledJob } from './compiled.ts'
 import { SERVER } from './definition.ts'
 import { checkExamples, type Values } from './examples.ts'
@@ -203,7 +205,7 @@ class Run {
       ...(earlyStop === null ? {} : { earlyStop }),
       ...(evaluation === null ? {} : { evaluate: () => evaluation.metrics(model) }),
       async onRound(result) {
-        print(lineOf(result))
+        print(roundLine(result))
         await home.addMetrics(result)
       },
       onCheckpoint: (bytes) => home.saveCheckpoint(bytes),
@@ -250,20 +252,6 @@ class Run {
 
 /** Milliseconds between two looks at who is there. */
 const LOOK = 100
-const number = (value: number): string => value.toPrecision(4)
-
-/** What a round came to, for whoever watches. */
-function lineOf({ round, rounds, asked, contributors, missing, failed, metrics, bytesUp, ms }: RoundResult): string {
-  const parts = [
-    `${contributors.length} of ${asked.length} trainers`,
-    ...Object.entries(metrics).map(([name, value]) => `${name} ${number(value)}`),
-    `${(bytesUp / 1000).toFixed(1)} kB up each`,
-    `${(ms / 1000).toFixed(2)} s`,
-    ...missing.map(({ worker, reason }) => `without ${worker}: ${reason}`),
-  ]
-  return `round ${round} of ${rounds}${failed === null ? '' : ` failed: ${failed}`}: ${parts.join(', ')}`
-}
-
 /** The server's own examples, and how good the model is on them. */
 class Evaluation {
   readonly #worker: VirtualWorker
@@ -316,6 +304,8 @@ class Evaluation {
 class OutputFolder {
   readonly path: string
   readonly checkpoint: Uint8Array | null
+  /** Adds a line of JSON for a round. */
+  readonly addMetrics: (result: RoundResult) => Promise<void>
   readonly #checkpointPath: string
 
   /** @throws StateError `ERR_ID_TAKEN`, `ERR_UNKNOWN_CHECKPOINT` for a checkpoint that is there and should not be, or not there */
@@ -338,12 +328,9 @@ class OutputFolder {
 
   private constructor(path: string, checkpointPath: string, checkpoint: Uint8Array | null) {
     this.path = path
+    this.addMetrics = jsonLines(join(path, METRICS))
     this.#checkpointPath = checkpointPath
     this.checkpoint = checkpoint
-  }
-
-  addMetrics(result: RoundResult): Promise<void> {
-    return appendFile(join(this.path, METRICS), `${JSON.stringify(result)}\n`)
   }
 
   /** Drops lines of rounds that are to be done again. */
