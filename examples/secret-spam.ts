@@ -164,12 +164,14 @@ async function meanUpdate(study: Study, updates: readonly Update[]): Promise<tf.
   return Promise.all(means.map((mean) => mean.reveal()))
 }
 
+/** All count the same. */
+const alike = (workers: readonly Worker[]) => workers.map((worker) => ({ worker, weight: 1 }))
+
 /** The same by secure aggregation, which has all weights in one vector. */
 async function maskedMean({ workers, masking }: Study, updates: readonly Update[]): Promise<tf.Tensor[]> {
   const parts = updates.map((values, i) => ({ worker: workers[i]!, values, weight: 1 }))
   const { mean } = await masking.mean(parts, {
-    clients: workers,
-    maxWeight: 1,
+    clients: alike(workers),
     minimum: FEWEST,
     deadline: 60_000,
   })
@@ -242,8 +244,7 @@ async function peek(
     const past = (): Promise<unknown> =>
       options.aggregation === 'masks'
         ? masking.mean([{ worker: owner!.worker, values, weight: 1 }], {
-            clients: workers,
-            maxWeight: 1,
+            clients: alike(workers),
             minimum: 1,
             deadline: 60_000,
           })

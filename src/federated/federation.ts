@@ -139,7 +139,7 @@ const PASSES = 2 ** 12
 const TURNS = 2 ** 24
 const MOST_SEED = 2 ** 16
 
-/** How clients count. A sum of weights of whole numbers is exact. */
+/** How clients count. */
 type Weighting = 'examples' | 'equal'
 
 /**
@@ -328,10 +328,10 @@ export class Federation {
 
   #context(signal: AbortSignal | undefined): AggregationContext {
     const clients = [...this.#clients.values()]
-    const most = this.#weighting === 'equal' ? 1 : Math.max(...clients.map((client) => this.#weightOf(client)))
     return {
-      clients: clients.map(({ worker }) => worker).filter(({ isClosed }) => !isClosed),
-      maxWeight: most,
+      clients: clients
+        .filter(({ worker }) => !worker.isClosed)
+        .map((client) => ({ worker: client.worker, weight: this.#weightOf(client) })),
       minimum: this.#minimum,
       deadline: this.#deadline,
       ...(signal ? { signal } : {}),

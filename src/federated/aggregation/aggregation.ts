@@ -30,10 +30,8 @@ export interface Mean {
 }
 
 export interface AggregationContext {
-  /** All who may be asked, in this call or later ones: they agree on keys as one group. */
-  readonly clients: readonly Worker[]
-  /** The most that a contribution counts. */
-  readonly maxWeight: number
+  /** All who may be asked, in this call or later ones, and how much each counts: they agree on it as one group. */
+  readonly clients: readonly { readonly worker: Worker; readonly weight: number }[]
   /** The fewest contributions that make a mean. */
   readonly minimum: number
   /** Milliseconds that each step waits for clients; who takes longer has dropped out. */

@@ -9,6 +9,7 @@ import type { WordBits } from '../secagg/vectors.ts'
 import {
   type Aggregation,
   type AggregationContext,
+  askAll,
   type Contribution,
   checkContributions,
   lengthOf,
@@ -84,22 +85,25 @@ class Masks implements Aggregation {
     this.#trust = trust
   }
 
-  mean(contributions: readonly Contribution[], context: AggregationContext): Promise<Mean> {
+  async mean(contributions: readonly Contribution[], context: AggregationContext): Promise<Mean> {
     checkContributions(this.name, contributions)
     const length = lengthOf(contributions)
-    const parts = contributions.map(
-      ({ worker, values, weight }) => [worker, { values: values.map(({ id }) => id), weight }] as const,
-    )
-    return this.#sumOf(length, context).mean(new Map(parts), context)
+    const parts = new Map(contributions.map(({ worker, values }) => [worker, values.map(({ id }) => id)]))
+    return (await this.#sumOf(length, contributions, context)).mean(parts, context)
   }
 
-  #sumOf(length: number, { clients, maxWeight, minimum }: AggregationContext): MaskedSum {
+  async #sumOf(
+    length: number,
+    contributions: readonly Contribution[],
+    { clients, minimum, ...context }: AggregationContext,
+  ): Promise<MaskedSum> {
     const known = this.#sums.get(length)
-    if (known?.isOf(clients) && known.quantiser.maxWeight === maxWeight) return known
+    if (known?.isOf(clients)) return known
     known?.leave()
+    const hidden = await areHidden(contributions, context)
     const { clip = 16, bits = 24, modulus } = this.#numbers
     const least = Math.max(minimum, this.#minimum)
-    const options = { scheme: this.#scheme, length, clip, bits, modulus, maxWeight, minimum: least, ...this.#trust }
+    const options = { scheme: this.#scheme, length, clip, bits, modulus, minimum: least, hidden, ...this.#trust }
     const sum = new MaskedSum(clients, options)
     this.#sums.set(length, sum)
     return sum
@@ -109,4 +113,22 @@ class Masks implements Aggregation {
     for (const sum of this.#sums.values()) sum.leave()
     this.#sums.clear()
   }
+}
+
+/** Whether values are private, to others than whoever asks; as the first says who answers, since all must be alike. */
+async function areHidden(
+  contributions: readonly Contribution[],
+  { deadline, signal }: Pick<AggregationContext, 'deadline' | 'signal'>,
+): Promise<boolean> {
+  const answers = await askAll(
+    contributions.map(({ worker }) => worker),
+    { deadline, ...(signal ? { signal } : {}) },
+    [],
+    async (worker, wait) => {
+      const [value] = contributions.find((contribution) => contribution.worker === worker)!.values
+      const info = (await worker.objects(wait)).find(({ id }) => id === value!.id)
+      return info?.isPrivate ?? false
+    },
+  )
+  return answers.length > 0 && answers.every(({ answer }) => answer)
 }

@@ -1,14 +1,11 @@
 /** What a worker does for each message of masked sums. A message without a handler does not compile. */
 import { sottoError } from '../../errors.ts'
-import { numberOption } from '../../options.ts'
 import { type Spec, sizeOf } from '../../tensor/shape.ts'
 import { recordMasked, refuse, seeFailure } from '../../worker/handlers/disclosure.ts'
 import type { HostSession } from '../../worker/host-session.ts'
 import { addMessages, type MessageRow, type MessageRows } from '../../worker/messages.ts'
 import { type Access, combine, maySee, mayShare, mayTotal, PUBLIC, refusedToShare } from '../../worker/permissions.ts'
 import type { Readable } from '../../worker/store.ts'
-import { Quantiser, type QuantiserOptions } from '../secagg/quantise.ts'
-import { type Vector, zeros } from '../secagg/vectors.ts'
 import { type Member, memberOf } from './member.ts'
 import type { MaskMessage, MaskMessages } from './messages.ts'
 import { maskSchemas } from './schema.ts'
@@ -25,21 +22,36 @@ function memberAt(session: HostSession, name: string): Member {
 }
 
 /**
- * Whether the sum may become known to the session's identity: where it may not see the values themselves, they must be
- * one owner's, the sum be of as many as the worker was started for, three unless it was told otherwise, and the owner have
- * named it (`allowTotals`), and each other member (`allowShares`), who might else be the coordinator under other names.
+ * Whether values may go into the sum.
+ *
+ * Where all are hidden: private to one owner, who is not the session's identity, so that it cannot fill the sum up with
+ * what it knows; in a sum of as many as the worker was started for, three unless it was told otherwise; and the owner has
+ * named the identity (`allowTotals`), and each other member (`allowShares`), who might else be the coordinator under
+ * other names. Where they are not, the identity may see them anyway.
  */
 function checkAccess(session: HostSession, member: Member, access: Access, spec: Spec): void {
-  if (maySee(access, session.name)) return
+  if (!member.hidden) {
+    if (!maySee(access, session.name)) refuse(session, 'mask', spec, { access })
+    return
+  }
+  if (access.length === 0 || access.some(({ owner }) => owner === session.name)) {
+    refuse(session, 'mask', spec, { access }, notHidden(session))
+  }
   const others = Object.keys(member.keys).filter((name) => name !== session.host.id)
   // A name may have been given to another worker since: it counts with the key that masks are agreed on with.
   const knows = (owner: string, name: string) => session.host.knows(owner, name, member.keys[name]!)
   if (!mayShare(access, others, knows)) {
     refuse(session, 'mask', spec, { access }, refusedToShare(others, access))
   }
-  if (member.minimum < session.host.fewestOwners || !mayTotal(access, session.name))
-    refuse(session, 'mask', spec, { access })
+  const isTotal = member.minimum >= session.host.fewestOwners && mayTotal(access, session.name)
+  if (!isTotal) refuse(session, 'mask', spec, { access })
 }
+
+const notHidden = (session: HostSession) =>
+  sottoError(
+    'ERR_PERMISSION',
+    `mask: the others in this sum were told that all values are private to somebody other than ${session.name}; these are not`,
+  )
 
 /** Values one after the other; null where one of them is no number, or was never computed. */
 function flattened(sources: readonly Readable[]): Float32Array | null {
@@ -56,17 +68,6 @@ function flattened(sources: readonly Readable[]): Float32Array | null {
     at += tensor.size
   }
   return all.every(Number.isFinite) ? all : null
-}
-
-/**
- * What values add to the sum. Those that are no numbers add nothing, with a weight of nothing: whether that is so may
- * depend on private values, and nobody can tell it from the masked vector.
- */
-function vectorOf(options: QuantiserOptions, values: Float32Array | null, length: number, weight: number): Vector {
-  const quantiser = new Quantiser(options)
-  // Whatever the values are: a refusal that comes for numbers alone would tell them from others.
-  numberOption('mask', 'weight', weight, { from: 1, to: quantiser.maxWeight, integer: true })
-  return values === null ? zeros(quantiser.modulus, length) : quantiser.encode(values, weight)
 }
 
 const handlers: {
@@ -91,7 +92,11 @@ const handlers: {
 
   maskStep: (session, { session: name, round, step, message }) => memberAt(session, name).step(round, step, message),
 
-  maskValues(session, { session: name, round, message, values, quantiser, weight }) {
+  /**
+   * Values that are no numbers count as zeros, with the weight all the same: whether that is so may depend on private
+   * values, and nobody can tell it from the sum.
+   */
+  maskValues(session, { session: name, round, message, values }) {
     const member = memberAt(session, name)
     const sources = seeFailure(session, 'mask', () => values.map((id) => session.host.store.read(id, session)))
     const access = sources.map((source) => source.access).reduce(combine, PUBLIC)
@@ -100,15 +105,12 @@ const handlers: {
       dtype: 'float32',
     }
     checkAccess(session, member, access, spec)
-    const { modulus, length, minimum, keys } = member
-    const members = Object.keys(keys).length
+    const { length, minimum, keys } = member
     if (spec.shape[0]! + 1 !== length) {
       throw sottoError('ERR_SHAPE', `mask: ${length - 1} values expected, ${spec.shape[0]} are there`)
     }
-    const options = { ...quantiser, modulus, clients: members }
-    const vector = vectorOf(options, flattened(sources), length, weight)
-    const masked = member.mask(round, message, vector)
-    recordMasked(session, spec, { members, minimum, access })
+    const masked = member.mask(round, message, member.encode(flattened(sources)))
+    recordMasked(session, spec, { members: Object.keys(keys).length, minimum, access })
     return masked
   },
 

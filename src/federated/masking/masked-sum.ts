@@ -7,11 +7,12 @@ import { type AggregationContext, askAll, because, type Mean, type Missing } fro
 import type { Delivery, Roster } from '../secagg/messages.ts'
 import { type PairwiseKey, sumOfPairwiseMasked } from '../secagg/pairwise.ts'
 import type { Trust } from '../secagg/parameters.ts'
-import { Quantiser } from '../secagg/quantise.ts'
+import type { Quantiser } from '../secagg/quantise.ts'
 import { SecAggServer } from '../secagg/server.ts'
 import type { SecAggSettings } from '../secagg/settings.ts'
 import { fromBytes, type Vector, type WordBits } from '../secagg/vectors.ts'
-import { askMask, type Scheme, type Step, tellMask } from './messages.ts'
+import { askMask, type Scheme, type Step, type SumTerms, tellMask } from './messages.ts'
+import { boundSession, checkTerms, quantiserOf } from './terms.ts'
 
 export interface MaskedSumOptions extends Trust {
   readonly scheme: Scheme
@@ -19,58 +20,65 @@ export interface MaskedSumOptions extends Trust {
   readonly length: number
   readonly clip: number
   readonly bits: number
+  /** Unless given, the shortest words in which sums fit. */
   readonly modulus: WordBits | undefined
-  readonly maxWeight: number
   readonly minimum: number
+  /** Whether all values are private, to others than this coordinator. */
+  readonly hidden: boolean
 }
 
-/** What a worker adds to the sum: objects there, and how much they count. */
-export interface Part {
-  readonly values: readonly ObjectId[]
+/** A worker that may take part, and how much its values count. */
+export interface Weighted {
+  readonly worker: Worker
   readonly weight: number
 }
+
+/** Of each worker that takes part, the objects that it adds. */
+export type Parts = ReadonlyMap<Worker, readonly ObjectId[]>
 
 type Wait = Pick<AggregationContext, 'deadline' | 'signal'>
 
 export class MaskedSum {
   readonly quantiser: Quantiser
-  readonly #workers: readonly Worker[]
-  readonly #scheme: Scheme
+  readonly #clients: readonly Weighted[]
+  readonly #terms: SumTerms
   readonly #settings: SecAggSettings
   #round = 0
 
-  /** @throws RangeError `ERR_ARGUMENT_VALUE` for a sum that might wrap around */
-  constructor(workers: readonly Worker[], options: MaskedSumOptions) {
-    const { scheme, length, clip, bits, modulus, maxWeight, minimum, ...trust } = options
-    this.#workers = workers
-    this.#scheme = scheme
-    this.quantiser = quantiserOf({ clip, bits, clients: workers.length, maxWeight }, modulus)
+  /** @throws RangeError `ERR_ARGUMENT_VALUE` for a sum that might wrap around, or would hide nothing */
+  constructor(clients: readonly Weighted[], options: MaskedSumOptions) {
+    const { scheme, length, clip, bits, modulus, minimum, hidden, ...trust } = options
+    this.#clients = clients
+    const weights = clients.map(({ weight }) => weight)
+    const members = clients.map(({ worker }) => worker.id)
+    const common = { session: newId(), scheme, members, weights, clip, bits, hidden, minimum, ...trust }
+    const words = modulus ?? wordsFor(clients.length, Math.max(...weights), bits)
+    this.#terms = { ...common, modulus: words, length: length + 1 }
+    checkTerms(this.#terms)
+    this.quantiser = quantiserOf(this.#terms)
     this.#settings = {
-      session: newId(),
-      members: Object.fromEntries(workers.map(({ id, key }) => [id, key])),
-      length: this.quantiser.words(length),
-      modulus: this.quantiser.modulus,
+      session: boundSession(this.#terms),
+      members: Object.fromEntries(clients.map(({ worker: { id, key } }) => [id, key])),
+      length: this.#terms.length,
+      modulus: words,
       minimum,
       ...trust,
     }
-    const { members, ...terms } = this.#settings
     // One that is gone is found to be missing in each round.
-    const [first, ...others] = workers.filter(({ isClosed }) => !isClosed)
+    const [first, ...others] = clients.map(({ worker }) => worker).filter(({ isClosed }) => !isClosed)
     first?.addWorkers(others)
-    for (const worker of first === undefined ? [] : [first, ...others]) {
-      tellMask(worker, 'maskJoin', { ...terms, scheme, members: Object.keys(members) })
-    }
+    for (const worker of first === undefined ? [] : [first, ...others]) tellMask(worker, 'maskJoin', this.#terms)
   }
 
-  /** Who may take part: in another group, keys are others. */
-  isOf(workers: readonly Worker[]): boolean {
-    const known = new Set(this.#workers)
-    return workers.length === known.size && workers.every((worker) => known.has(worker))
+  /** Whether these may take part, and count so much: among others, keys and weights are others. */
+  isOf(clients: readonly Weighted[]): boolean {
+    const known = new Map(this.#clients.map(({ worker, weight }) => [worker, weight]))
+    return clients.length === known.size && clients.every(({ worker, weight }) => known.get(worker) === weight)
   }
 
   leave(): void {
-    for (const worker of this.#workers) {
-      if (!worker.isClosed) tellMask(worker, 'maskLeave', { session: this.#settings.session })
+    for (const { worker } of this.#clients) {
+      if (!worker.isClosed) tellMask(worker, 'maskLeave', { session: this.#terms.session })
     }
   }
 
@@ -79,31 +87,20 @@ export class MaskedSum {
    *
    * @throws StateError `ERR_COHORT` when too few are left; nothing is known of any part then
    */
-  async mean(parts: ReadonlyMap<Worker, Part>, wait: Wait): Promise<Mean> {
-    const round = new Round(this.#settings, this.#round++, parts, wait, this.quantiser)
+  async mean(parts: Parts, wait: Wait): Promise<Mean> {
+    const round = new Round(this.#terms.session, this.#settings, this.#round++, parts, wait)
     const { sum, contributors } =
-      this.#scheme === 'pairs'
+      this.#terms.scheme === 'pairs'
         ? await round.inPairs()
         : await round.bearingDropouts().catch((error) => round.explain(error))
-    // Those whose values are no numbers add nothing, the weight at the end too.
-    if (Number(sum.at(-1)) === 0) {
-      throw sottoError('ERR_COHORT', 'no client has sent numbers: training may have diverged everywhere')
-    }
     const { mean } = this.quantiser.decode(sum)
     return { mean, contributors, missing: round.missing, bytesUp: round.bytes / parts.size }
   }
 }
 
-/** Words of 32 bits where the sum fits, else of 64. */
-function quantiserOf(
-  options: { clip: number; bits: number; clients: number; maxWeight: number },
-  modulus: WordBits | undefined,
-): Quantiser {
-  if (modulus !== undefined) return new Quantiser({ ...options, modulus })
-  const { bits, clients, maxWeight } = options
-  const fits = clients * maxWeight * 2 ** (bits - 1) < 2 ** 31
-  return new Quantiser({ ...options, modulus: fits ? 32 : 64 })
-}
+/** The shortest words in which the values of all fit, and their weights. */
+const wordsFor = (clients: number, maxWeight: number, bits: number): WordBits =>
+  clients * Math.max(maxWeight, 2 ** (bits - 1)) < 2 ** 31 ? 32 : 64
 
 interface Outcome {
   readonly sum: Vector
@@ -114,24 +111,19 @@ class Round {
   readonly missing: Missing[] = []
   /** That clients sent. */
   bytes = 0
+  /** The name under which workers know the session. */
+  readonly #session: string
   readonly #settings: SecAggSettings
   readonly #number: number
-  readonly #parts: ReadonlyMap<Worker, Part>
+  readonly #parts: Parts
   readonly #wait: Wait
-  readonly #quantiser: Quantiser
 
-  constructor(
-    settings: SecAggSettings,
-    number: number,
-    parts: ReadonlyMap<Worker, Part>,
-    wait: Wait,
-    quantiser: Quantiser,
-  ) {
+  constructor(session: string, settings: SecAggSettings, number: number, parts: Parts, wait: Wait) {
+    this.#session = session
     this.#settings = settings
     this.#number = number
     this.#parts = parts
     this.#wait = wait
-    this.#quantiser = quantiser
   }
 
   /** Gives each worker a message; takes the answers of those who answer in time, and as they must. */
@@ -153,16 +145,15 @@ class Round {
     })
   }
   #step(step: Step, message: unknown) {
-    const { session } = this.#settings
+    const session = this.#session
     return (worker: Worker, wait: { timeout: number; signal?: AbortSignal }) =>
       askMask(worker, 'maskStep', { session, round: this.#number, step, message }, wait)
   }
   #mask(message: (worker: Worker) => unknown) {
-    const { session } = this.#settings
-    const { clip, bits, maxWeight } = this.#quantiser
+    const [session, round] = [this.#session, this.#number]
     return (worker: Worker, wait: { timeout: number; signal?: AbortSignal }) => {
-      const body = { session, round: this.#number, message: message(worker), quantiser: { clip, bits, maxWeight } }
-      return askMask(worker, 'maskValues', { ...body, ...this.#parts.get(worker)! }, wait)
+      const values = this.#parts.get(worker)!
+      return askMask(worker, 'maskValues', { session, round, message: message(worker), values }, wait)
     }
   }
 
@@ -213,7 +204,7 @@ class Round {
       await this.#ask(
         all,
         this.#mask(() => keys),
-        (bytes: Uint8Array, { id }) => masked.set(id, fromBytes(bytes, this.#quantiser.modulus)),
+        (bytes: Uint8Array, { id }) => masked.set(id, fromBytes(bytes, this.#settings.modulus!)),
       )
     }
     if (masked.size < members.length) {

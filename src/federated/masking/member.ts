@@ -6,6 +6,7 @@ import { PairwiseParty } from '../secagg/pairwise.ts'
 import { MINIMUM } from '../secagg/settings.ts'
 import { toBytes, type Vector, type WordBits } from '../secagg/vectors.ts'
 import type { Step, SumTerms } from './messages.ts'
+import { boundSession, checkTerms, quantiserOf } from './terms.ts'
 
 export interface Member {
   /** The keys of all who may take part, this worker among them, by name. */
@@ -15,6 +16,10 @@ export interface Member {
   readonly modulus: WordBits
   /** The fewest vectors of which the coordinator may learn the sum. */
   readonly minimum: number
+  /** Whether all members add private values alone. */
+  readonly hidden: boolean
+  /** What this member adds: values as integers, weighted; null for zeros, with the weight all the same. */
+  encode(values: Float32Array | null): Vector
   /** Begins a round, or goes on with it. */
   step(round: number, step: Step, message: unknown): unknown
   /** Masks a vector. Once a round. */
@@ -28,16 +33,28 @@ export interface Member {
 export function memberOf(
   id: string,
   identity: Identity,
-  { scheme, members, ...settings }: SumTerms,
+  terms: SumTerms,
   keys: Readonly<Record<string, string>>,
 ): Member {
-  const { length, modulus = 32 } = settings
+  checkTerms(terms)
+  const { scheme, members, length, modulus = 32, minimum = MINIMUM, corrupted, dropouts, server, hidden } = terms
+  const session = boundSession(terms)
+  const quantiser = quantiserOf(terms)
+  const weight = terms.weights[members.indexOf(id)] ?? 0
+  const encode = (values: Float32Array | null): Vector =>
+    quantiser.encode(values ?? new Float32Array(length - 1), weight)
+  const common = { keys, length, modulus, hidden, encode }
   if (scheme === 'pairs') {
-    const party = new PairwiseParty(id, identity, { session: settings.session, parties: keys, length, modulus })
-    return { keys, length, modulus, minimum: members.length, ...inPairs(party) }
+    const party = new PairwiseParty(id, identity, { session, parties: keys, length, modulus })
+    return { ...common, minimum: members.length, ...inPairs(party) }
   }
-  const client = new SecAggClient(id, identity, { ...settings, members: keys })
-  return { keys, length, modulus, minimum: settings.minimum ?? MINIMUM, ...bearingDropouts(client) }
+  const trust = {
+    ...(corrupted === undefined ? {} : { corrupted }),
+    ...(dropouts === undefined ? {} : { dropouts }),
+    ...(server === undefined ? {} : { server }),
+  }
+  const client = new SecAggClient(id, identity, { session, members: keys, length, modulus, minimum, ...trust })
+  return { ...common, minimum, ...bearingDropouts(client) }
 }
 
 type Rounds = Pick<Member, 'step' | 'mask'>

@@ -7,7 +7,6 @@
  */
 import type { ObjectId, WaitOptions } from '../../tensor/location.ts'
 import type { Worker } from '../../worker/worker.ts'
-import type { QuantiserOptions } from '../secagg/quantise.ts'
 import type { SecAggSettings } from '../secagg/settings.ts'
 
 /** How vectors are masked: so that clients may drop out, or in pairs, all of which must be there until the end. */
@@ -23,6 +22,16 @@ export interface SumTerms extends Omit<SecAggSettings, 'members'> {
   readonly scheme: Scheme
   /** Workers, by the names under which they were introduced; this one among them. */
   readonly members: readonly string[]
+  /** How much each member's values count, in their order: whole numbers. */
+  readonly weights: readonly number[]
+  /** Values are from −clip to clip, in so many bits; see `secagg/quantise.ts`. */
+  readonly clip: number
+  readonly bits: number
+  /**
+   * Whether all values are private, to owners other than whoever coordinates: then each member masks nothing else, and
+   * what the others add is hidden from the coordinator too. Where not, all values are the coordinator's to see.
+   */
+  readonly hidden: boolean
 }
 
 export type MaskMessages = {
@@ -33,15 +42,13 @@ export type MaskMessages = {
     request: { readonly session: string; readonly round: number; readonly step: Step; readonly message: unknown }
     response: unknown
   }
-  /** The step that masks: what values become, one after the other, as integers, with their weight at the end. */
+  /** The step that masks: what values become, one after the other, as integers, with the member's weight at the end. */
   maskValues: {
     request: {
       readonly session: string
       readonly round: number
       readonly message: unknown
       readonly values: readonly ObjectId[]
-      readonly quantiser: Pick<QuantiserOptions, 'clip' | 'maxWeight'> & { readonly bits: number }
-      readonly weight: number
     }
     response: unknown
   }

@@ -1,15 +1,14 @@
 /**
- * Reals as integers that add up exactly: clipped, rounded at random to whole steps, weighted, and counted modulo 2^32 or
- * 2^64.
+ * Reals as integers that add up: clipped, weighted, rounded at random to whole steps, and counted modulo 2^32 or 2^64.
  *
- * A value x becomes the integer ⌊s⌋ or ⌈s⌉ for s = x·Q/clip, with Q = 2^(bits−1) − 1, so that integers are symmetric; up
- * with the probability of what is beyond ⌊s⌋, so that it is x on average (stochastic rounding; for sums under secure
- * aggregation Bonawitz et al., "Federated learning with autotuned communication-efficient secure aggregation", 2019).
- * It is off by less than a step, clip/Q.
+ * A value x of weight w becomes the integer ⌊s⌋ or ⌈s⌉ for s = (w / W)·x·Q / clip, with W the largest weight and
+ * Q = 2^(bits−1) − 1, so that integers are symmetric; up with the probability of what is beyond ⌊s⌋, so that it is s on
+ * average (stochastic rounding; for sums under secure aggregation Bonawitz et al., "Federated learning with autotuned
+ * communication-efficient secure aggregation", 2019). It is off by less than a step.
  *
- * The weight is multiplied in, and is a coordinate of its own at the end: the sum then holds Σ w·q and Σ w, both exact,
- * and their quotient is the weighted mean of what clients quantised. Nothing wraps around: what n clients of the largest
- * weight could add up to is checked when the quantiser is made.
+ * The weight comes before the rounding: of integers that were multiplied after it, a sum could be read like the digits of
+ * a number, and would give away each. The weight is a coordinate of its own at the end, so that a sum holds Σ w exactly.
+ * Nothing wraps around: what n clients could add up to is checked when the quantiser is made.
  */
 import { sottoError } from '../../errors.ts'
 import { checkOptions, numberOption } from '../../options.ts'
@@ -60,19 +59,14 @@ export class Quantiser {
     this.modulus = modulus
     this.largest = 2 ** (bits - 1) - 1
     const most = (1n << BigInt(modulus - 1)) - 1n
-    const sum = BigInt(clients) * BigInt(maxWeight) * BigInt(this.largest)
+    const sum = BigInt(clients) * BigInt(Math.max(maxWeight, this.largest))
     if (sum > most) {
-      const fits = (most / (BigInt(clients) * BigInt(maxWeight)) + 1n).toString(2).length
       throw sottoError(
         'ERR_ARGUMENT_VALUE',
         `${entry}: the sum of ${clients} clients, weight up to ${maxWeight} and ${bits} bits, does not fit into ` +
-          `${modulus} bits; take ${fits >= 2 ? `at most ${fits} bits, or ` : ''}smaller weights${modulus === 32 ? ', or a modulus of 64 bits' : ''}`,
+          `${modulus} bits; take fewer bits, smaller weights${modulus === 32 ? ', or a modulus of 64 bits' : ''}`,
         { clients, maxWeight, bits, modulus },
       )
-    }
-    // A weighted integer is a product of doubles, which is exact below 2^53.
-    if (maxWeight * this.largest > Number.MAX_SAFE_INTEGER) {
-      throw sottoError('ERR_ARGUMENT_VALUE', `${entry}: "maxWeight" times 2^(bits − 1) expected below 2^53`, { entry })
     }
   }
 
@@ -84,7 +78,7 @@ export class Quantiser {
   /**
    * @param values finite; what is beyond the clip is clipped
    * @param weight a whole number from 1 to the largest
-   * @returns the values' integers, times the weight, and the weight; see {@link words}
+   * @returns the integers of the weighted values, and the weight; see {@link words}
    * @throws RangeError `ERR_ARGUMENT_VALUE` for NaN, infinities, and other weights
    */
   encode(values: Float32Array | Float64Array, weight = 1): Vector {
@@ -99,6 +93,7 @@ export class Quantiser {
     }
     const stream = new Prg(randomSeed()).stream(0)
     const { clip, largest } = this
+    const share = weight / this.maxWeight
     for (let from = 0; from < values.length; from += CHUNK) {
       const to = Math.min(from + CHUNK, values.length)
       const { buffer, byteOffset } = stream.bytes(4 * (to - from))
@@ -108,10 +103,10 @@ export class Quantiser {
         if (!Number.isFinite(value)) {
           throw sottoError('ERR_ARGUMENT_VALUE', 'encode: values expected finite, got NaN or an infinity')
         }
-        const scaled = (Math.max(-clip, Math.min(clip, value)) / clip) * largest
+        const scaled = share * (Math.max(-clip, Math.min(clip, value)) / clip) * largest
         const floor = Math.floor(scaled)
         const up = random[i - from]! < (scaled - floor) * 2 ** 32 ? 1 : 0
-        put(i, weight * (floor + up))
+        put(i, floor + up)
       }
     }
     put(values.length, weight)
@@ -122,7 +117,8 @@ export class Quantiser {
    * The weighted mean of what was added up.
    *
    * @param sum of what {@link encode} gave, over 1 to `clients` clients
-   * @returns Σ w·q / Σ w in units of the values, but for three roundings of doubles
+   * @returns W·Σ q / Σ w in units of the values, but for four roundings of doubles; less than n·W / Σ w steps of clip/Q
+   *   from the weighted mean of the n clients' clipped values
    * @throws RangeError `ERR_ARGUMENT_VALUE` for a sum that cannot be one: of weight 0, or of more than all
    */
   decode(sum: Vector): { readonly mean: Float64Array; readonly weight: number } {
@@ -133,7 +129,7 @@ export class Quantiser {
       throw sottoError('ERR_ARGUMENT_VALUE', 'decode: "sum" expected of 1 to as many clients as were said, each once')
     }
     const mean = new Float64Array(length)
-    for (let i = 0; i < length; i++) mean[i] = (signedAt(sum, i) / weight / this.largest) * this.clip
+    for (let i = 0; i < length; i++) mean[i] = signedAt(sum, i) * (this.maxWeight / weight / this.largest) * this.clip
     return { mean, weight }
   }
 }
