@@ -29,6 +29,7 @@ export interface PartyOptions {
   readonly wait: number
   /** Milliseconds after which a connection that broke is lost. */
   readonly grace: number
+  /** Ends the link. */
   readonly signal?: AbortSignal
 }
 
@@ -74,6 +75,10 @@ export class SchedulerLink {
       ...(signal ? { signal } : {}),
     })
     const { key } = await welcomed
+    // Whoever waits for an answer is told to end by it, too.
+    const abort = () => link.close(signal!.reason as Error)
+    signal?.addEventListener('abort', abort, { once: true })
+    link.onClose(() => signal?.removeEventListener('abort', abort))
     const scheduler = new SchedulerLink(link, key)
     try {
       await scheduler.ask('register', { job })

@@ -135,7 +135,7 @@ class Service {
   readonly ended: Promise<Ending>
   readonly #options: SchedulerOptions
   readonly #trainers: ReadonlySet<string>
-  /** Keys of those who have registered: a name is theirs until the job ends. */
+  /** Keys of those who have registered: once all have, a name is theirs until the job ends. */
   readonly #keys = new Map<string, string>()
   /** Links of those who are here. */
   readonly #links = new Map<string, Link>()
@@ -273,6 +273,8 @@ class Service {
     if (this.#links.get(name) !== link) return
     this.#links.delete(name)
     this.#options.print(`${name} is gone`)
+    // Nobody has been told its key: it may come back with another.
+    if (!this.#allHere.isOpen) this.#keys.delete(name)
     // Until then, the time for all to come runs anyway.
     if (name === SERVER && this.#serverListens.isOpen) {
       this.#callOff()

@@ -134,6 +134,7 @@ class Run {
     const { home, model } = this.#parts
     const { terms } = job
     const clients = await this.#arrivals(names)
+    signal?.throwIfAborted()
     if (clients.length < terms.minimum) {
       throw sottoError('ERR_COHORT', `${clients.length} trainers have come, and ${terms.minimum} are the least`)
     }
@@ -148,13 +149,21 @@ class Run {
       const { rounds, stoppedEarly } = await federation.fit(signal ? { signal } : {})
       if (stoppedEarly) print(`${terms.earlyStop!.metric} gets no better: stopped early`)
       await home.saveModel(model)
-      const open = [...this.#workers.values()].filter((worker) => !worker.isClosed)
-      await whoSawWhat(open, { print: (text) => print(`\n${text}\n`) })
+      await this.#printLedgers()
       print(`the model is in ${home.path}: model.json and weights.bin`)
       return rounds
     } finally {
       federation.dispose()
     }
+  }
+
+  async #printLedgers(): Promise<void> {
+    const { print } = this.#options
+    const open = [...this.#workers.values()].filter((worker) => !worker.isClosed)
+    // The model is there, whoever leaves now.
+    await whoSawWhat(open, { print: (text) => print(`\n${text}\n`) }).catch((error: Error) =>
+      print(`there is no table of who saw what: ${error.message}`),
+    )
   }
 
   /** The trainers that come in time. */
@@ -172,7 +181,8 @@ class Run {
   }
 
   async #arrival(name: string, timeout: number): Promise<FederatedClient> {
-    const worker = await this.#parts.hub.worker(name, { identity: SERVER, timeout })
+    const { signal } = this.#options
+    const worker = await this.#parts.hub.worker(name, { identity: SERVER, timeout, ...(signal ? { signal } : {}) })
     const examples = async (x: string, y: string): Promise<Examples | null> => {
       const [[found], [labels]] = await Promise.all([worker.search([`#${x}`]), worker.search([`#${y}`])])
       return found === undefined || labels === undefined ? null : { x: found, y: labels }

@@ -84,12 +84,13 @@ export async function runTrainer(options: TrainerOptions): Promise<TrainerEnding
       caller: SERVER,
       data: Object.fromEntries(Object.entries(sets).map(([set, values]) => [set, { ...values, ...rights }])),
       peers: Object.fromEntries(others.map((other) => [other, keys[other]!])),
-      fewestOwners: terms.minimum === 2 ? 2 : 3,
+      // The worker holds the server to it. In clear there are no totals.
+      fewestOwners: Math.max(2, terms.minimum),
       grace: terms.grace,
       ...(options.ca === undefined ? {} : { ca: options.ca }),
     })
     print(`${name} is at the server, with ${sets.x.shape[0]} examples; ${promiseOf(terms)}`)
-    const ending = await ended(scheduler, signal)
+    const ending = await scheduler.ask('ended', {}, 0)
     return { ...ending, ledger: worker.host.ledger.entries() }
   } finally {
     await worker?.close()
@@ -155,15 +156,4 @@ function checkRoster(
     )
   }
   return roster
-}
-
-async function ended(scheduler: SchedulerLink, signal: AbortSignal | undefined): Promise<Ending> {
-  const end = scheduler.ask('ended', {}, 0)
-  if (signal === undefined) return end
-  const aborted = new Promise<never>((_, reject) => {
-    const abort = () => reject(sottoError('ERR_ABORTED', 'the trainer was told to end'))
-    if (signal.aborted) abort()
-    signal.addEventListener('abort', abort, { once: true })
-  })
-  return Promise.race([end, aborted])
 }
