@@ -203,6 +203,7 @@ export class Federation {
           "take aggregation: 'clear', or another strategy",
       )
     }
+    this.aggregation.check?.(this.#context(undefined).clients)
     if (privacy !== undefined) this.#privacy = this.#privacyOf(privacy)
     const { draw } = options.sampling ?? {}
     if (draw !== undefined && typeof draw !== 'function') {

@@ -355,6 +355,7 @@ describe('a federation', () => {
       [{ clients: [clients[0]!, clients[0]!] }, 'ERR_ID_TAKEN'],
       [{ clients: [{ ...clients[0]!, worker: workers[1]! }] }, 'ERR_NOT_COLLOCATED'],
       [{ aggregation: 'magic' }, 'ERR_ARGUMENT_VALUE'],
+      [{ aggregation: masks({ bits: 32, modulus: 32 }) }, 'ERR_ARGUMENT_VALUE'],
       [{ strategy: fedAvg }, 'ERR_ARGUMENT_TYPE'],
       [{ local: { steps: 1, epochs: 1 } }, 'ERR_ARGUMENT_VALUE'],
       [{ sampling: { minimum: 4 } }, 'ERR_COHORT'],

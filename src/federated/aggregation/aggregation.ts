@@ -53,6 +53,12 @@ export interface Aggregation {
     contributions: readonly Contribution[],
     context: AggregationContext,
   ): Promise<{ readonly values: readonly Float32Array[]; readonly weights: readonly number[] } & Omit<Mean, 'mean'>>
+  /**
+   * Whether it can be done among these, before anything is.
+   *
+   * @throws RangeError `ERR_ARGUMENT_VALUE` for sums that might wrap around
+   */
+  check?(clients: AggregationContext['clients']): void
   /** Frees what it holds on workers. */
   dispose(): void
 }

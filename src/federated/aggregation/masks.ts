@@ -2,7 +2,7 @@
 import { checkOptions, numberOption } from '../../options.ts'
 // What workers do for it is there wherever it is.
 import '../masking/handlers.ts'
-import { MaskedSum } from '../masking/masked-sum.ts'
+import { MaskedSum, quantiserFor } from '../masking/masked-sum.ts'
 import type { Scheme } from '../masking/messages.ts'
 import type { Trust } from '../secagg/parameters.ts'
 import type { WordBits } from '../secagg/vectors.ts'
@@ -33,6 +33,8 @@ export interface MasksOptions extends PairMasksOptions, Trust {
   readonly minimum?: number
 }
 
+/** Updates are far below, and a step of 2 millionths is far below them. */
+const [CLIP, BITS] = [16, 24]
 const NUMBERS = ['clip', 'bits', 'modulus'] as const
 
 /**
@@ -46,7 +48,7 @@ const NUMBERS = ['clip', 'bits', 'modulus'] as const
  */
 export function masks(options: MasksOptions = {}): Aggregation {
   checkOptions('masks', options, [...NUMBERS, 'minimum', 'corrupted', 'dropouts', 'server'])
-  const { minimum = 3, clip, bits, modulus, ...trust } = options
+  const { minimum = 3, clip = CLIP, bits = BITS, modulus, ...trust } = options
   numberOption('masks', 'minimum', minimum, { from: 2, integer: true })
   return new Masks('masks', 'secagg', { clip, bits, modulus }, minimum, trust)
 }
@@ -57,13 +59,13 @@ export function masks(options: MasksOptions = {}): Aggregation {
  */
 export function pairMasks(options: PairMasksOptions = {}): Aggregation {
   checkOptions('pairMasks', options, NUMBERS)
-  const { clip, bits, modulus } = options
+  const { clip = CLIP, bits = BITS, modulus } = options
   return new Masks('pairs', 'pairs', { clip, bits, modulus }, 3, {})
 }
 
 interface Numbers {
-  readonly clip: number | undefined
-  readonly bits: number | undefined
+  readonly clip: number
+  readonly bits: number
   readonly modulus: WordBits | undefined
 }
 
@@ -92,6 +94,12 @@ class Masks implements Aggregation {
     return (await this.#sumOf(length, contributions, context)).mean(parts, context)
   }
 
+  check(clients: AggregationContext['clients']): void {
+    const { clip, bits, modulus } = this.#numbers
+    const weights = clients.map(({ weight }) => weight)
+    quantiserFor({ clip, bits, modulus, weights })
+  }
+
   async #sumOf(
     length: number,
     contributions: readonly Contribution[],
@@ -101,7 +109,7 @@ class Masks implements Aggregation {
     if (known?.isOf(clients)) return known
     known?.leave()
     const hidden = await areHidden(contributions, context)
-    const { clip = 16, bits = 24, modulus } = this.#numbers
+    const { clip, bits, modulus } = this.#numbers
     const least = Math.max(minimum, this.#minimum)
     const options = { scheme: this.#scheme, length, clip, bits, modulus, minimum: least, hidden, ...this.#trust }
     const sum = new MaskedSum(clients, options)

@@ -7,12 +7,12 @@ import { type AggregationContext, askAll, because, type Mean, type Missing } fro
 import type { Delivery, Roster } from '../secagg/messages.ts'
 import { type PairwiseKey, sumOfPairwiseMasked } from '../secagg/pairwise.ts'
 import type { Trust } from '../secagg/parameters.ts'
-import type { Quantiser } from '../secagg/quantise.ts'
+import { Quantiser } from '../secagg/quantise.ts'
 import { SecAggServer } from '../secagg/server.ts'
 import type { SecAggSettings } from '../secagg/settings.ts'
 import { fromBytes, type Vector, type WordBits } from '../secagg/vectors.ts'
 import { askMask, type Scheme, type Step, type SumTerms, tellMask } from './messages.ts'
-import { boundSession, checkTerms, quantiserOf } from './terms.ts'
+import { boundSession, checkTerms } from './terms.ts'
 
 export interface MaskedSumOptions extends Trust {
   readonly scheme: Scheme
@@ -52,15 +52,14 @@ export class MaskedSum {
     const weights = clients.map(({ weight }) => weight)
     const members = clients.map(({ worker }) => worker.id)
     const common = { session: newId(), scheme, members, weights, clip, bits, hidden, minimum, ...trust }
-    const words = modulus ?? wordsFor(clients.length, Math.max(...weights), bits)
-    this.#terms = { ...common, modulus: words, length: length + 1 }
+    this.quantiser = quantiserFor({ clip, bits, modulus, weights })
+    this.#terms = { ...common, modulus: this.quantiser.modulus, length: this.quantiser.words(length) }
     checkTerms(this.#terms)
-    this.quantiser = quantiserOf(this.#terms)
     this.#settings = {
       session: boundSession(this.#terms),
       members: Object.fromEntries(clients.map(({ worker: { id, key } }) => [id, key])),
       length: this.#terms.length,
-      modulus: words,
+      modulus: this.quantiser.modulus,
       minimum,
       ...trust,
     }
@@ -96,6 +95,22 @@ export class MaskedSum {
     const { mean } = this.quantiser.decode(sum)
     return { mean, contributors, missing: round.missing, bytesUp: round.bytes / parts.size }
   }
+}
+
+/** @throws RangeError `ERR_ARGUMENT_VALUE` for a sum that might wrap around */
+export function quantiserFor({
+  clip,
+  bits,
+  modulus,
+  weights,
+}: {
+  clip: number
+  bits: number
+  modulus: WordBits | undefined
+  weights: readonly number[]
+}): Quantiser {
+  const [clients, maxWeight] = [weights.length, Math.max(...weights)]
+  return new Quantiser({ clip, bits, modulus: modulus ?? wordsFor(clients, maxWeight, bits), clients, maxWeight })
 }
 
 /** The shortest words in which the values of all fit, and their weights. */
