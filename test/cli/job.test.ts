@@ -308,8 +308,9 @@ describe('sotto job', () => {
     const { scheduler: at } = (await readJob(folder)).terms.endpoints
     const pins = Object.fromEntries([1, 2, 3, 4].map((id) => [`trainer-${id}`, Identity.generate().key]))
     writeFileSync(path('peers.yaml'), JSON.stringify({ ...pins, scheduler: Identity.generate().key }))
-    const scheduler = new Running(['scheduler', folder, '--wait', '1000'])
+    const scheduler = new Running(['scheduler', folder, '--wait', '2000'])
     await expect.poll(() => scheduler.out, within).toContain('scheduler is ready')
+    const waiting = trainer(folder, 4)
     const wrong = [
       trainer(other, 1, '--scheduler', at),
       trainer(folder, 5),
@@ -323,9 +324,8 @@ describe('sotto job', () => {
       expect.stringContaining('was expected'),
       expect.stringContaining('the model takes examples of shape [3], these are [1]'),
     ])
-    const waiting = trainer(folder, 1)
     expect([await waiting.code, await scheduler.code]).toEqual([1, 1])
-    const said = 'server, trainer-2, trainer-3, trainer-4 did not come within 1000 ms'
+    const said = 'server, trainer-1, trainer-2, trainer-3 did not come within 2000 ms'
     expect(waiting.err).toContain(said)
     expect(scheduler.err).toContain(said)
   })
