@@ -7,15 +7,7 @@ import { FrameKind } from '../../src/worker/protocol.ts'
 import { checkRequest } from '../../src/worker/schema.ts'
 import { fieldsOf, golden, rowsOf, sectionOf } from '../protocol-page.ts'
 import { graphs, type PageRow, testValues } from './page-samples.ts'
-import {
-  ROUND,
-  sampleBodies,
-  sampleFrames,
-  samplePairs,
-  sampleRound,
-  sampleSteps,
-  sampleVector,
-} from './sample-frames.ts'
+import { ROUND, sampleBodies, sampleFrames, samplePairs, sampleRound, sampleSteps } from './sample-frames.ts'
 // Gives the worker its rows.
 import '../../src/federated/masking/handlers.ts'
 
@@ -45,7 +37,13 @@ describe('PROTOCOL.md, of masked sums,', () => {
   })
 
   it('shows a round whose sum is that of the vectors of those who stay', () => {
-    expect([...sampleRound.sum]).toEqual([...sampleVector].map((word) => (3 * Number(word)) >>> 0))
+    const vectors = sampleRound.vectors.map((vector) => [...vector].map((word) => Number(word) | 0))
+    expect(vectors).toEqual([
+      [7, -7, 7],
+      [5, -5, 5],
+      [3, -3, 3],
+    ])
+    expect([...sampleRound.sum].map((word) => Number(word) | 0)).toEqual([15, -15, 15])
     expect(sampleRound.survivors.survivors).toEqual([0, 1, 2])
     expect(sampleSteps.unmasking.keys.map(({ of }) => of)).toEqual([3])
     expect(samplePairs.keys).toHaveLength(3)

@@ -1,5 +1,6 @@
 /** What tables of PROTOCOL.md say of masked sums, worked out by the code. */
 import { createHash } from 'node:crypto'
+import { boundSession } from '../../src/federated/masking/terms.ts'
 import { keyPairOf } from '../../src/federated/secagg/agreement.ts'
 import { Graph } from '../../src/federated/secagg/graph.ts'
 import {
@@ -19,7 +20,7 @@ import { combine } from '../../src/federated/secagg/shamir.ts'
 import { transcript } from '../../src/federated/secagg/transcript.ts'
 import { toBytes } from '../../src/federated/secagg/vectors.ts'
 import { portableAead } from '../../src/worker/transport/seal.ts'
-import { ROUND, sampleKeys, sampleRound, sampleTerms, sampleVector } from './sample-frames.ts'
+import { ROUND, sampleRound, sampleSettings, sampleTerms } from './sample-frames.ts'
 
 /** Cells of a row, its name first. */
 export type PageRow = readonly [name: string, ...cells: string[]]
@@ -46,8 +47,7 @@ export const graphs = (): PageRow[] =>
     return [`${clients}${said.join('')}`, ...[neighbours, threshold, spread, witnesses, quorum].map(String)]
   })
 
-const { scheme, members, ...settings } = sampleTerms
-const terms = checkSettings('page', { ...settings, members: sampleKeys })
+const terms = checkSettings('page', sampleSettings)
 const [alice, bob] = sampleRound.adverts as [(typeof sampleRound.adverts)[0], (typeof sampleRound.adverts)[0]]
 const cohort = cohortOf(terms, sampleRound.roster, [])
 /** What alice drew: see sample-frames.ts. */
@@ -76,6 +76,7 @@ export const testValues = (): PageRow[] => [
     'transcript of "a", 3 and the bytes 01 02, under the label "l"',
     hexOf(transcript('l', 'a', 3, Uint8Array.of(1, 2))),
   ],
+  ['hash in the name of the session', boundSession(sampleTerms).split(' ')[1]!],
   ['digest of the terms', hexOf(terms.digest)],
   ['seed commitment of alice', hexOf(seedCommitmentOf(seed))],
   ['draw commitment of alice', hexOf(drawCommitmentOf(terms, 'alice', ROUND, draw))],
@@ -86,7 +87,7 @@ export const testValues = (): PageRow[] => [
   ['key of the mask of alice and bob', hexOf(ofPair)],
   ['the first 16 bytes of that mask', hexOf(mask(ofPair))],
   ['key of the mask of alice alone', hexOf(selfMask(seed, cohort, alice))],
-  ['vector of alice', hexOf(toBytes(sampleVector))],
+  ['vector of alice', hexOf(toBytes(sampleRound.vectors[0]!))],
   ['sum', hexOf(toBytes(sampleRound.sum))],
   [
     'transcript of the survivors',

@@ -6,6 +6,7 @@
 import { vi } from 'vitest'
 import { memberOf } from '../../src/federated/masking/member.ts'
 import type { MaskMessage, MaskMessages, Step, SumTerms } from '../../src/federated/masking/messages.ts'
+import { boundSession } from '../../src/federated/masking/terms.ts'
 import type {
   Advert,
   Confirmation,
@@ -19,8 +20,8 @@ import type {
   Unmasking,
 } from '../../src/federated/secagg/messages.ts'
 import type { PairwiseKey } from '../../src/federated/secagg/pairwise.ts'
-import { Quantiser } from '../../src/federated/secagg/quantise.ts'
 import { SecAggServer } from '../../src/federated/secagg/server.ts'
+import type { SecAggSettings } from '../../src/federated/secagg/settings.ts'
 import { Identity, toBase64Url } from '../../src/worker/identity.ts'
 import { type Frame, FrameKind } from '../../src/worker/protocol.ts'
 
@@ -51,10 +52,15 @@ function drawing<T>(name: Name, action: () => T): T {
 }
 
 export const ROUND = 3
+/** Q is 7, as is the largest weight: values of 1 and −1 are whole steps whatever the weight, so that nothing is rounded. */
 export const sampleTerms = {
   session: 's1',
   scheme: 'secagg',
   members: names,
+  weights: [7, 5, 3, 1],
+  clip: 1,
+  bits: 4,
+  hidden: true,
   length: 3,
   modulus: 32,
   minimum: 3,
@@ -62,16 +68,25 @@ export const sampleTerms = {
   dropouts: 0.1,
   server: 'curious',
 } as const satisfies SumTerms
-const pairTerms = { session: 's2', scheme: 'pairs', members: names.slice(0, 3), length: 3 } as const satisfies SumTerms
-
-/** Whole steps, so that nothing is rounded; Q is 7. */
-export const sampleQuantiser = { clip: 1, bits: 4, maxWeight: 9 } as const
-export const sampleValues = Float32Array.of(1, -1)
-export const sampleWeight = 2
-export const sampleVector = new Quantiser({ ...sampleQuantiser, clients: names.length }).encode(
-  sampleValues,
-  sampleWeight,
-)
+const pairTerms = {
+  session: 's2',
+  scheme: 'pairs',
+  members: names.slice(0, 3),
+  weights: [1, 1, 1],
+  clip: 1,
+  bits: 4,
+  hidden: false,
+  length: 3,
+} as const satisfies SumTerms
+const { length, modulus, minimum, corrupted, dropouts, server } = sampleTerms
+/** What secure aggregation knows of the terms. */
+export const sampleSettings: SecAggSettings = {
+  session: boundSession(sampleTerms),
+  members: sampleKeys,
+  ...{ length, modulus, minimum, corrupted, dropouts, server },
+}
+/** Everybody's. */
+const sampleValues = Float32Array.of(1, -1)
 
 type Member = ReturnType<typeof memberOf>
 const membersOf = (terms: SumTerms): Map<Name, Member> => {
@@ -84,8 +99,7 @@ const membersOf = (terms: SumTerms): Map<Name, Member> => {
 /** A round, played by the library. */
 function playRound() {
   const members = membersOf(sampleTerms)
-  const { scheme, members: _, ...settings } = sampleTerms
-  const server = new SecAggServer({ ...settings, members: sampleKeys }, ROUND)
+  const server = new SecAggServer(sampleSettings, ROUND)
   const step = (name: Name, step: Step, message: unknown): unknown =>
     drawing(name, () => members.get(name)!.step(ROUND, step, message))
   const adverts = names.map((name) => step(name, 'advertise', null) as Advert)
@@ -95,8 +109,9 @@ function playRound() {
   for (const one of shares) server.receiveShares(one)
   const deliveries = server.closeShares()
   const stay = names.slice(0, 3)
+  const vectors = stay.map((name) => members.get(name)!.encode(sampleValues))
   const inputs = stay.map(
-    (name) => members.get(name)!.mask(ROUND, deliveries.get(name), sampleVector.slice()) as MaskedInput,
+    (name, i) => members.get(name)!.mask(ROUND, deliveries.get(name), vectors[i]!.slice()) as MaskedInput,
   )
   for (const input of inputs) server.receiveInput(input)
   const survivors = server.closeInputs()
@@ -111,6 +126,7 @@ function playRound() {
     roster,
     shares,
     delivery,
+    vectors,
     inputs,
     survivors,
     confirmations,
@@ -126,7 +142,8 @@ function playPairs() {
   const keys = [...members].map(
     ([name, member]) => drawing(name, () => member.step(ROUND, 'advertise', null)) as PairwiseKey,
   )
-  return { keys, masked: members.get('alice')!.mask(ROUND, keys, sampleVector.slice()) as Uint8Array }
+  const alice = members.get('alice')!
+  return { keys, masked: alice.mask(ROUND, keys, alice.encode(sampleValues)) as Uint8Array }
 }
 export const samplePairs = playPairs()
 
@@ -158,7 +175,7 @@ export const sampleSteps: {
 }
 
 const at = { session: sampleTerms.session, round: ROUND } as const
-const values = { values: ['x'], quantiser: sampleQuantiser, weight: sampleWeight } as const
+const values = { values: ['x'] } as const
 
 /** One body per message. */
 export const sampleBodies: { readonly [N in MaskMessage]: MaskMessages[N]['request'] } = {

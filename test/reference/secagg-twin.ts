@@ -128,7 +128,39 @@ function inverseOf(element: number): number {
   return inverse
 }
 
+/** What a member is told of a sum, as far as the name of its session follows from it. */
+export interface TwinJoin {
+  readonly session: string
+  readonly scheme: string
+  readonly members: readonly string[]
+  readonly weights: readonly number[]
+  readonly clip: number
+  readonly bits: number
+  readonly hidden: boolean
+}
+
+/** The name of the session that members sign. */
+export function sessionName({ session, scheme, members, weights, clip, bits, hidden }: TwinJoin): string {
+  const of = members.flatMap((name, i) => [name, weights[i]!])
+  return `${session} ${hash('sotto masked sum 1: terms', scheme, clip, bits, hidden ? 1 : 0, ...of).toString('hex')}`
+}
+
+/** The words of values that are whole steps, so that nothing is rounded, and of the weight. */
+export function wordsOf(
+  values: readonly number[],
+  id: string,
+  { members, weights, clip, bits }: TwinJoin,
+): Uint32Array {
+  const weight = weights[members.indexOf(id)]!
+  const whole = values.map((value) => {
+    const clipped = Math.min(clip, Math.max(-clip, value))
+    return Math.round((weight * clipped * (2 ** (bits - 1) - 1)) / (Math.max(...weights) * clip))
+  })
+  return Uint32Array.from([...whole, weight], (word) => word >>> 0)
+}
+
 export interface TwinTerms {
+  /** With the hash: see {@link sessionName}. */
   readonly session: string
   /** Names, and keys as text. */
   readonly members: Readonly<Record<string, string>>

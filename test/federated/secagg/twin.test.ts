@@ -9,7 +9,19 @@ import { combine } from '../../../src/federated/secagg/shamir.ts'
 import { Identity } from '../../../src/worker/identity.ts'
 import { golden, hexOf, rowsOf } from '../../protocol-page.ts'
 import { graphOf, placesOf } from '../../reference/secagg-graph.ts'
-import { hash, keyOf, maskOf, secretOf, shareAt, TwinRound, transcript } from '../../reference/secagg-twin.ts'
+import {
+  hash,
+  keyOf,
+  maskOf,
+  secretOf,
+  sessionName,
+  shareAt,
+  type TwinJoin,
+  TwinRound,
+  type TwinTerms,
+  transcript,
+  wordsOf,
+} from '../../reference/secagg-twin.ts'
 import { exactSum, nameOf, range } from './cohort.ts'
 
 const LENGTH = 20
@@ -85,8 +97,10 @@ const values = new Map(rowsOf('Values of the round that is shown'))
 
 describe('the round that PROTOCOL.md shows', () => {
   const longTerms = { alice: 1, bob: 2, carol: 3, dave: 4 }
+  const join = shown(1, 60) as TwinJoin & Omit<TwinTerms, 'session' | 'members'>
   const terms = {
-    ...(shown(1, 60) as Record<'session' | 'length' | 'minimum' | 'corrupted' | 'dropouts' | 'server', never>),
+    ...join,
+    session: sessionName(join),
     members: Object.fromEntries(Object.entries(longTerms).map(([name, byte]) => [name, keyOf(bytes(byte))])),
   }
   const { round } = shown(1, 61) as { round: number }
@@ -105,8 +119,8 @@ describe('the round that PROTOCOL.md shows', () => {
     expect(shares.sealed.map(({ to, box }) => [to, box.length])).toEqual(
       theirs.sealed.map(({ to, box }) => [to, box.length]),
     )
-    const vector = Buffer.from(values.get('vector of alice')!, 'hex')
-    const words = Uint32Array.from([0, 4, 8], (at) => vector.readUInt32LE(at))
+    const words = wordsOf([1, -1], 'alice', join)
+    expect(hexOf(new Uint8Array(words.buffer))).toBe(values.get('vector of alice'))
     expect(alice.mask(messageOf(63), words)).toEqual(shown(2, 63))
     expect(alice.confirm(messageOf(64))).toEqual(shown(2, 64))
     const { seeds, keys } = alice.unmask(messageOf(65))
@@ -125,6 +139,7 @@ describe('the round that PROTOCOL.md shows', () => {
   })
 
   it('has the values that the page gives', () => {
+    expect(terms.session).toBe(`s1 ${values.get('hash in the name of the session')}`)
     expect(hexOf(transcript('l', 'a', 3, Uint8Array.of(1, 2)))).toBe(
       values.get('transcript of "a", 3 and the bytes 01 02, under the label "l"'),
     )
