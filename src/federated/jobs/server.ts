@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { sottoError } from '../../errors.ts'
+import { isSottoError, sottoError } from '../../errors.ts'
 import { ready, tf } from '../../tensor/backend.ts'
 import { scope } from '../../tensor/context.ts'
 import { lossRow } from '../../tensor/losses.ts'
@@ -228,14 +228,18 @@ class Run {
    */
   async #draw(round: number): Promise<readonly string[]> {
     const federation = this.#federation!
-    const { minimum, deadline } = this.#options.job.terms
-    const until = performance.now() + deadline
+    const until = performance.now() + this.#options.job.terms.deadline
     for (;;) {
       await this.#look(federation)
-      if (federation.clients.length >= minimum || performance.now() > until) break
+      try {
+        return await this.#parts.scheduler.ask('sample', { round, clients: federation.clients })
+      } catch (error) {
+        // The scheduler may know of somebody who has gone before the server does.
+        const isTooFew = isSottoError(error) && error.code === 'ERR_COHORT'
+        if (!isTooFew || performance.now() > until) throw error
+      }
       await pause(LOOK, undefined, { signal: this.#options.signal }).catch(() => this.#options.signal?.throwIfAborted())
     }
-    return this.#parts.scheduler.ask('sample', { round, clients: federation.clients })
   }
 
   async #look(federation: Federation): Promise<void> {
