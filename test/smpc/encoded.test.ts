@@ -30,7 +30,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { AnyEncoded } from '../../src/smpc/encoded-tensor.ts'
 import { INTEGER, scaleOf } from '../../src/smpc/encoding.ts'
 import { integersOf } from '../../src/smpc/fixed-precision.ts'
-import { settled } from '../backend.ts'
+import { readyForTest, settled } from '../backend.ts'
 import { codeOf, inProcess as workerKinds } from '../conformance/workers.ts'
 import { type Call, generator, type OperandSample, type TensorSample } from '../tensor/op-samples.ts'
 import {
@@ -65,6 +65,8 @@ beforeAll(async () => {
   hook()
   for (const id of ['bob', 'alice', 'jane', 'carol', 'dave', 'provider'] as const) workers[id] = new VirtualWorker(id)
 })
+// Other suites share this process.
+afterAll(readyForTest)
 afterAll(async () => {
   await Promise.all(Object.values(workers).map((worker) => worker.close()))
 })

@@ -1,6 +1,6 @@
 /** PROTOCOL.md on secret computation, held to the code: frames, fields, tables, and values for another implementation. */
 import { ready } from 'sotto'
-import { beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Correlation, isCorrelation } from '../../src/smpc/correlations.ts'
 import type { Part, SecretMessage } from '../../src/smpc/messages.ts'
 import { protocols } from '../../src/smpc/protocols/index.ts'
@@ -8,11 +8,14 @@ import { ringOps } from '../../src/smpc/ring-ops.ts'
 import { messageRow } from '../../src/worker/messages.ts'
 import { FrameKind } from '../../src/worker/protocol.ts'
 import { checkRequest, schemas } from '../../src/worker/schema.ts'
+import { readyForTest } from '../backend.ts'
 import { fieldsOf, golden, page, rowsOf, sectionOf } from '../protocol-page.ts'
 import { circuits, corrections, costs, type PageRow, testValues } from './page-samples.ts'
 import { sampleBodies, sampleCorrelations, sampleFrames, sampleParts } from './sample-frames.ts'
 
 beforeAll(() => ready({ backend: 'cpu' }))
+// Other suites share this process.
+afterAll(readyForTest)
 
 const messages = Object.keys(sampleBodies) as SecretMessage[]
 const check = (message: SecretMessage, body: unknown): unknown =>

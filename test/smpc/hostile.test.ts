@@ -21,6 +21,7 @@ import { messageRow } from '../../src/worker/messages.ts'
 import { type Frame, FrameKind } from '../../src/worker/protocol.ts'
 import { checkRequest } from '../../src/worker/schema.ts'
 import { MemoryListener } from '../../src/worker/transport/memory.ts'
+import { readyForTest } from '../backend.ts'
 import { placesIn, withText } from '../worker/foreign-ids.ts'
 import { hostForTest, introductionOf, RawSession } from '../worker/raw-session.ts'
 import { sampleBodies } from './sample-frames.ts'
@@ -39,6 +40,8 @@ beforeEach(() => {
     return array
   })
 })
+// Other suites share this process.
+afterAll(readyForTest)
 afterAll(() => {
   vi.restoreAllMocks()
 })
