@@ -16,7 +16,7 @@ function hasTfjsNode(): boolean {
 
 /** Everything runs on wasm. Suites that compute run on the other backends too; who sees what is the same on each. */
 const others = ['cpu', ...(hasTfjsNode() ? ['tensorflow'] : [])]
-const computing = ['test/tensor/**/*.test.ts', 'test/conformance/!(privacy).test.ts']
+const computing = ['test/tensor/**/*.test.ts', 'test/conformance/{autograd,models,pointers}.test.ts']
 
 /**
  * Files with a process of their own. The others share processes, for to load tfjs and the sources takes most of a second;
@@ -25,8 +25,15 @@ const computing = ['test/tensor/**/*.test.ts', 'test/conformance/!(privacy).test
 const alone = [
   'test/conformance/memory.test.ts',
   ...['memory', 'prg'].map((name) => `test/smpc/${name}.test.ts`),
-  ...['codec', 'identity', 'seal', 'tokens'].map((name) => `test/worker/${name}.test.ts`),
+  ...['codec', 'identity', 'link', 'seal', 'tokens'].map((name) => `test/worker/${name}.test.ts`),
 ]
+
+/**
+ * Suites in which every party of an example is a process of its own, or a thread. They take a minute, and have a command
+ * of their own: `npm run test:parties`.
+ */
+const parties = ['hosts', 'workers', 'federated-jobs'].map((name) => `test/examples/${name}.test.ts`)
+const isOfParties = process.env['SOTTO_PARTIES'] !== undefined
 
 interface Project {
   readonly name: string
@@ -52,14 +59,16 @@ const project = ({ backend, exclude = [], isolate = false, ...rest }: Project) =
 
 export default defineConfig({
   test: {
-    // Both cores: the suites compute, and wait for nothing.
-    maxWorkers: 2,
+    // Suites compute, and some wait for processes that they start: a third takes what is left of two cores.
+    maxWorkers: 3,
     globalSetup: './test/build.ts',
     experimental: { fsModuleCache: true },
-    projects: [
-      project({ name: 'wasm', backend: 'wasm', include: ['test/**/*.test.ts'], exclude: alone }),
-      project({ name: 'wasm-alone', backend: 'wasm', include: alone, isolate: true }),
-      ...others.map((backend) => project({ name: backend, backend, include: computing, exclude: alone })),
-    ],
+    projects: isOfParties
+      ? [project({ name: 'parties', backend: 'wasm', include: parties })]
+      : [
+          project({ name: 'wasm', backend: 'wasm', include: ['test/**/*.test.ts'], exclude: [...alone, ...parties] }),
+          project({ name: 'wasm-alone', backend: 'wasm', include: alone, isolate: true }),
+          ...others.map((backend) => project({ name: backend, backend, include: computing, exclude: alone })),
+        ],
   },
 })

@@ -34,8 +34,8 @@ const layers = (seed: number, [first, second]: readonly [number, number]) => ({
 
 onEveryWorker((worker, kind) => {
   const isWhole = kind === 'in process' && testBackend !== 'cpu'
-  // Five times all batches; elsewhere more than once: the steps after them send what those have sent.
-  const STEPS = process.env['SOTTO_LONG'] ? 200 : isWhole ? 50 : 15
+  // Three times all batches; elsewhere more than once: the steps after them send what those have sent.
+  const STEPS = process.env['SOTTO_LONG'] ? 200 : isWhole ? 30 : 15
   it(`trains split over two workers as tfjs trains the whole net in one process, for ${STEPS} steps`, async (test) => {
     if (kind.includes('latency')) test.skip('the same frames at another time; the other suites cover that')
     const train = await firstDigits(640)

@@ -579,7 +579,6 @@ describe.skipIf(testBackend !== 'wasm')('a script with workers in threads', () =
       // Before there is a backend here, the thread takes one of its own.
       const bob = new VirtualWorker('bob', { thread: true })
       await ready()
-      new VirtualWorker('idle', { thread: true })
       const x = send(tf.tensor([1, 2]), bob)
       console.log('sum', (await x.sum().get()).dataSync()[0])
       setTimeout(() => x.sum().get().then((sum) => console.log('again', sum.dataSync()[0])), 10)
