@@ -67,7 +67,7 @@ export interface FederationOptions {
   readonly weighting?: 'examples' | 'equal'
   /** Milliseconds for which each step of a round waits for clients. Default: 60,000. */
   readonly deadline?: number
-  /** Client-level differential privacy: weighting is 'equal' then. */
+  /** Client-level differential privacy: weighting is 'equal' then, and clients do not evaluate. */
   readonly privacy?: Pick<ClientPrivacyOptions, 'clip' | 'noiseMultiplier' | 'delta'>
   /** What whoever runs this finds of the model after a round, on data of its own. */
   readonly evaluate?: (model: tf.LayersModel, round: number) => Metrics | Promise<Metrics>
@@ -184,6 +184,9 @@ export class Federation {
       throw wrong("\"weighting\" expected 'examples' or 'equal'")
     }
     if (privacy !== undefined && weighting === 'examples') throw wrong('with "privacy", clients count as \'equal\'')
+    if (privacy !== undefined && options.evaluateAtClients) {
+      throw wrong('with "privacy", clients do not evaluate: what they found would come without noise')
+    }
     this.model = model
     this.strategy = checkStrategy(entry, strategy)
     this.#options = options

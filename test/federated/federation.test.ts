@@ -360,6 +360,7 @@ describe('a federation', () => {
       [{ local: { steps: 1, epochs: 1 } }, 'ERR_ARGUMENT_VALUE'],
       [{ sampling: { minimum: 4 } }, 'ERR_COHORT'],
       [{ weighting: 'examples', privacy: { clip: 1, noiseMultiplier: 1, delta: 1e-5 } }, 'ERR_ARGUMENT_VALUE'],
+      [{ evaluateAtClients: true, privacy: { clip: 1, noiseMultiplier: 1, delta: 1e-5 } }, 'ERR_ARGUMENT_VALUE'],
       [{ loss: 'unknown' }, 'ERR_ARGUMENT_VALUE'],
       [{ round: 1 }, 'ERR_ARGUMENT_VALUE'],
     ] as const
