@@ -29,10 +29,10 @@ const alone = [
 ]
 
 /**
- * Suites in which every party of an example is a process of its own, or a thread. They take a minute, and have a command
- * of their own: `npm run test:parties`.
+ * Suites in which every party is a process of its own, or a thread with the loader of TypeScript. They take a minute, and
+ * have a command of their own: `npm run test:parties`.
  */
-const parties = ['hosts', 'workers', 'federated-jobs'].map((name) => `test/examples/${name}.test.ts`)
+const parties = ['test/**/*.parties.test.ts']
 const isOfParties = process.env['SOTTO_PARTIES'] !== undefined
 
 interface Project {

@@ -6,7 +6,7 @@ import { hook, loadMnist } from 'sotto'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type FormName, forms, planOf } from '../../examples/lib/forms.ts'
 import { bring, type Digits } from '../../examples/lib/owners.ts'
-import { startWorkers, type WorkerKind, workerKinds } from '../../examples/lib/workers.ts'
+import { startWorkers } from '../../examples/lib/workers.ts'
 import { optionsOf, type SplitFormsOptions, type SplitFormsResult, trainForm } from '../../examples/split-forms.ts'
 import { research as byHand } from '../../examples/split-mnist.ts'
 import { readyForTest } from '../backend.ts'
@@ -99,18 +99,6 @@ describe('split learning', () => {
     expect(rows).toBe(ROWS - 1)
     expect(missing).toEqual([{ worker: 'dave', ids: [7] }])
     expect(results.get('turns')!.rows).toBe(ROWS)
-  })
-
-  it('has the same losses on threads and on sockets', async () => {
-    const small = { train: data.train.slice(0, 128), test: data.test }
-    const run = (workers: WorkerKind) => trainForm(small, options('vanilla', { workers }))
-    const [here, ...elsewhere] = await Promise.all(workerKinds.map(run))
-    for (const there of elsewhere) {
-      expect(there.losses).toEqual(here!.losses)
-      expect(there.accuracies).toEqual(here!.accuracies)
-      const trips = ({ links }: SplitFormsResult) => links.map(({ ends, roundTrips }) => [ends, roundTrips])
-      expect(trips(there)).toEqual(trips(here!))
-    }
   })
 
   it('draws losses and accuracies, and says where', async () => {
