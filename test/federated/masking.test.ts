@@ -294,6 +294,21 @@ describe('a worker that drops out', () => {
     isClose((await sum.mean(parts, wait)).mean, meanOf([0, 1, 2, 3, 4]))
   })
 
+  it('among more than 64 spoils a draw of places, and costs the sum at most its own part', async () => {
+    const workers = Array.from({ length: 66 }, (_, i) => new VirtualWorker(`worker-${i}`))
+    const clients = workers.map((worker) => ({ worker, weight: 1 }))
+    const parts = new Map(
+      workers.map((worker, i): [Worker, string[]] => [worker, [tf.tensor1d([i / 32, -1, 0]).send(worker).id]]),
+    )
+    const sum = new MaskedSum(clients, { ...secagg, hidden: false })
+    // Of 66, 0 + … + 65 without the fifth.
+    dropsOut(workers[5]!, 'roster')
+    const { mean, contributors, missing } = await sum.mean(parts, wait)
+    isClose(mean, [(2145 - 5) / 65 / 32, -1, 0])
+    expect(contributors).toHaveLength(65)
+    expect(missing).toMatchObject([{ worker: 'worker-5', reason: { message: 'gone at roster' } }])
+  })
+
   it('ends a sum masked in pairs', async () => {
     const { workers, clients, parts } = await owned(4)
     dropsOut(workers[2]!, 'mask')
