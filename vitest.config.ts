@@ -59,8 +59,8 @@ const project = ({ backend, exclude = [], isolate = false, ...rest }: Project) =
 
 export default defineConfig({
   test: {
-    // Suites compute, and some wait for processes that they start: a third takes what is left of two cores.
-    maxWorkers: 3,
+    // Both cores: the suites compute, and wait for little. A third worker makes a run longer.
+    maxWorkers: 2,
     globalSetup: './test/build.ts',
     experimental: { fsModuleCache: true },
     projects: isOfParties
