@@ -1,5 +1,7 @@
 /** The mean in clear: whoever runs the federation sees what each client sent. */
 import { sottoError } from '../../errors.ts'
+import { tf } from '../../tensor/backend.ts'
+import { vectorOf } from '../vectors.ts'
 import type { Aggregation, AggregationContext, Contribution, Mean, Missing } from './aggregation.ts'
 import { askAll, checkContributions, checkEnough, lengthOf } from './aggregation.ts'
 
@@ -18,14 +20,10 @@ class InClear implements Aggregation {
     const missing: Missing[] = []
     const byWorker = new Map(contributions.map((contribution) => [contribution.worker, contribution]))
     const answers = await askAll([...byWorker.keys()], context, missing, async (worker, wait) => {
-      const all = new Float32Array(length)
-      let at = 0
       // One after the other they would wait for each other; each is a frame of its own.
-      for (const tensor of await Promise.all(byWorker.get(worker)!.values.map((value) => value.fetch(wait)))) {
-        all.set(tensor.dataSync(), at)
-        at += tensor.size
-        tensor.dispose()
-      }
+      const tensors = await Promise.all(byWorker.get(worker)!.values.map((value) => value.fetch(wait)))
+      const all = vectorOf(tensors)
+      tf.dispose(tensors)
       if (!all.every(Number.isFinite)) {
         throw sottoError('ERR_ARGUMENT_VALUE', 'what it sent are no numbers: training may have diverged', {
           worker: worker.id,

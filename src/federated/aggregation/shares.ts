@@ -3,8 +3,10 @@ import { sottoError } from '../../errors.ts'
 import { checkOptions, numberOption } from '../../options.ts'
 import type { SharedTensor } from '../../smpc/shared-tensor.ts'
 import { sumOf } from '../../smpc/totals.ts'
+import { tf } from '../../tensor/backend.ts'
 import { scope } from '../../tensor/context.ts'
 import { Worker } from '../../worker/worker.ts'
+import { vectorOf } from '../vectors.ts'
 import {
   type Aggregation,
   type AggregationContext,
@@ -75,13 +77,8 @@ class Shares implements Aggregation {
       const wait = { timeout: context.deadline, ...(context.signal ? { signal: context.signal } : {}) }
       return Promise.all(left[0]!.values.map((_, i) => sumOf(secrets.map((secret) => secret[i]!)).reveal(wait)))
     })
-    const mean = new Float64Array(length)
-    let at = 0
-    for (const tensor of opened) {
-      mean.set(tensor.dataSync(), at)
-      at += tensor.size
-      tensor.dispose()
-    }
+    const mean = Float64Array.from(vectorOf(opened))
+    tf.dispose(opened)
     const bytesUp = 8 * length + 32 * (this.#parties.length - 1)
     return { mean, contributors: left.map(({ worker }) => worker.id), missing, bytesUp }
   }

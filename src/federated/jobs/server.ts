@@ -9,7 +9,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { isSottoError, sottoError } from '../../errors.ts'
 import { ready, tf } from '../../tensor/backend.ts'
 import { scope } from '../../tensor/context.ts'
-import { lossRow } from '../../tensor/losses.ts'
+import { lossRow, numberOf } from '../../tensor/losses.ts'
 import { sendTensor } from '../../tensor/pointer.ts'
 import { type Hub, listenForWorkers } from '../../worker/hub.ts'
 import type { Identity } from '../../worker/identity.ts'
@@ -297,14 +297,7 @@ class Evaluation {
   async metrics(model: tf.LayersModel): Promise<Metrics> {
     return scope(async () => {
       const values = evaluateLocally(this.#client, { model, row: this.#row })
-      const [loss, accuracy] = await Promise.all(
-        values.map(async (value) => {
-          const tensor = await value.fetch()
-          const [read] = tensor.dataSync()
-          tensor.dispose()
-          return read!
-        }),
-      )
+      const [loss, accuracy] = await Promise.all(values.map(numberOf))
       return { loss: loss!, ...(accuracy === undefined ? {} : { accuracy }) }
     })
   }

@@ -1,11 +1,12 @@
 /** What a worker does for each message of masked sums. A message without a handler does not compile. */
 import { sottoError } from '../../errors.ts'
-import { type Spec, sizeOf } from '../../tensor/shape.ts'
-import { recordMasked, refuse, seeFailure } from '../../worker/handlers/disclosure.ts'
+import type { Spec } from '../../tensor/shape.ts'
+import { asOne, recordMasked, refuse, seeFailure } from '../../worker/handlers/disclosure.ts'
 import type { HostSession } from '../../worker/host-session.ts'
 import { addMessages, type MessageRow, type MessageRows } from '../../worker/messages.ts'
 import { type Access, combine, maySee, mayShare, mayTotal, PUBLIC, refusedToShare } from '../../worker/permissions.ts'
 import type { Readable } from '../../worker/store.ts'
+import { vectorOf } from '../vectors.ts'
 import { type Member, memberOf } from './member.ts'
 import type { MaskMessage, MaskMessages } from './messages.ts'
 import { maskSchemas } from './schema.ts'
@@ -60,13 +61,8 @@ function flattened(sources: readonly Readable[]): Float32Array | null {
     if (tensor.dtype === 'float32') continue
     throw sottoError('ERR_DTYPE', `mask: only float32 tensors are masked, this one is ${tensor.dtype}`)
   }
-  const all = new Float32Array(sources.reduce((sum, { tensor }) => sum + tensor.size, 0))
-  let at = 0
-  for (const { tensor, failure } of sources) {
-    if (failure !== null) return null
-    all.set(tensor.dataSync() as Float32Array, at)
-    at += tensor.size
-  }
+  if (sources.some(({ failure }) => failure !== null)) return null
+  const all = vectorOf(sources.map(({ tensor }) => tensor))
   return all.every(Number.isFinite) ? all : null
 }
 
@@ -100,10 +96,7 @@ const handlers: {
     const member = memberAt(session, name)
     const sources = seeFailure(session, 'mask', () => values.map((id) => session.host.store.read(id, session)))
     const access = sources.map((source) => source.access).reduce(combine, PUBLIC)
-    const spec: Spec = {
-      shape: [sources.reduce((sum, { tensor }) => sum + sizeOf(tensor.shape), 0)],
-      dtype: 'float32',
-    }
+    const spec = asOne(sources.map(({ tensor }) => tensor))
     checkAccess(session, member, access, spec)
     const { length, minimum, keys } = member
     if (spec.shape[0]! + 1 !== length) {
