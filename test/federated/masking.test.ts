@@ -35,6 +35,8 @@ interface Owned {
   readonly parts: Parts
 }
 
+const idsOf = (pointers: readonly PointerTensor[]) => pointers.map(({ id }) => id)
+
 /** Workers with a private value each, of which the researcher knows an id. */
 async function owned(
   count: number,
@@ -56,7 +58,7 @@ async function owned(
   return {
     workers,
     clients: workers.map((worker, i) => ({ worker, weight: countOf(i) })),
-    parts: new Map(workers.map((worker, i): [Worker, string[]] => [worker, [pointers[i]!.id]])),
+    parts: new Map(workers.map((worker, i): [Worker, PointerTensor[]] => [worker, [pointers[i]!]])),
   }
 }
 const allowed = (others: readonly Worker[]): SendOptions => ({
@@ -147,7 +149,7 @@ describe.each([secagg, pairs])('a masked sum ($scheme)', (options) => {
     const { workers, clients, parts } = await owned(3)
     for (const own of [{}, { private: true }]) {
       const zeros = new Map(parts)
-      for (const worker of workers.slice(1)) zeros.set(worker, [tf.zeros([3]).send(worker, own).id])
+      for (const worker of workers.slice(1)) zeros.set(worker, [tf.zeros([3]).send(worker, own)])
       await expect(new MaskedSum(clients, options).mean(zeros, wait)).rejects.toMatchObject({
         code: 'ERR_COHORT',
         message: expect.stringContaining('the others in this sum were told that all values are private'),
@@ -202,7 +204,7 @@ describe('a worker that is asked into a masked sum', () => {
     const round = { session, round: 0 }
     const own = await askMask(ann, 'maskStep', { ...round, step: 'advertise', message: null })
     expect(own).toMatchObject({ id: 'ann' })
-    const body = { ...round, message: [own], values: parts.get(ann)! }
+    const body = { ...round, message: [own], values: idsOf(parts.get(ann)!) }
     expect(await codeOf(() => askMask(ann, 'maskValues', body))).toBe('ERR_PERMISSION')
   })
 
@@ -228,7 +230,7 @@ describe('a worker that is asked into a masked sum', () => {
       [[own], 'ERR_PROTOCOL'],
       [[own, {}], 'ERR_IDENTITY'],
     ]) {
-      const body = { ...round, message, values: parts.get(ann)! }
+      const body = { ...round, message, values: idsOf(parts.get(ann)!) }
       expect([message, await codeOf(() => askMask(ann, 'maskValues', body))]).toEqual([message, code])
     }
   })
@@ -251,7 +253,7 @@ describe('a worker that is asked into a masked sum', () => {
       const body = { session, round: 0, message: {} }
       return codeOf(() => askMask(ann, 'maskValues', { ...body, values, ...more }))
     }
-    const values = parts.get(ann)!
+    const values = idsOf(parts.get(ann)!)
     expect(await mask([...values, ...values])).toBe('ERR_SHAPE')
     expect(await mask(['unknown'])).toBe('ERR_NOT_FOUND')
     const whole = tf.tensor1d([1, 2, 3], 'int32').send(ann)
@@ -298,7 +300,7 @@ describe('a worker that drops out', () => {
     const workers = Array.from({ length: 66 }, (_, i) => new VirtualWorker(`worker-${i}`))
     const clients = workers.map((worker) => ({ worker, weight: 1 }))
     const parts = new Map(
-      workers.map((worker, i): [Worker, string[]] => [worker, [tf.tensor1d([i / 32, -1, 0]).send(worker).id]]),
+      workers.map((worker, i): [Worker, PointerTensor[]] => [worker, [tf.tensor1d([i / 32, -1, 0]).send(worker)]]),
     )
     const sum = new MaskedSum(clients, { ...secagg, hidden: false })
     // Of 66, 0 + … + 65 without the fifth.

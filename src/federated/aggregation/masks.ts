@@ -90,7 +90,7 @@ class Masks implements Aggregation {
   async mean(contributions: readonly Contribution[], context: AggregationContext): Promise<Mean> {
     checkContributions(this.name, contributions)
     const length = lengthOf(contributions)
-    const parts = new Map(contributions.map(({ worker, values }) => [worker, values.map(({ id }) => id)]))
+    const parts = new Map(contributions.map(({ worker, values }) => [worker, values]))
     return (await this.#sumOf(length, contributions, context)).mean(parts, context)
   }
 
@@ -123,7 +123,7 @@ class Masks implements Aggregation {
   }
 }
 
-/** Whether values are private, to others than whoever asks; as the first says who answers, since all must be alike. */
+/** Whether values are private at all who answer, by the first of each: those of one client are alike. */
 async function areHidden(
   contributions: readonly Contribution[],
   { deadline, signal }: Pick<AggregationContext, 'deadline' | 'signal'>,

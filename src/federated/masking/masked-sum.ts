@@ -1,18 +1,19 @@
 /** The coordinator's end of masked sums of one group of workers: carries what clients and server say to each other. */
 import { sottoError } from '../../errors.ts'
-import { newId, type ObjectId } from '../../tensor/location.ts'
+import { newId, type WaitOptions } from '../../tensor/location.ts'
+import type { PointerTensor } from '../../tensor/pointer.ts'
 import { encodeValue } from '../../worker/codec.ts'
 import type { Worker } from '../../worker/worker.ts'
 import { type AggregationContext, askAll, because, type Mean, type Missing } from '../aggregation/aggregation.ts'
 import type { Delivery, Roster } from '../secagg/messages.ts'
 import { type PairwiseKey, sumOfPairwiseMasked } from '../secagg/pairwise.ts'
 import type { Trust } from '../secagg/parameters.ts'
-import { Quantiser } from '../secagg/quantise.ts'
+import type { Quantiser } from '../secagg/quantise.ts'
 import { SecAggServer } from '../secagg/server.ts'
 import type { SecAggSettings } from '../secagg/settings.ts'
 import { fromBytes, type Vector, type WordBits } from '../secagg/vectors.ts'
 import { askMask, type Scheme, type Step, type SumTerms, tellMask } from './messages.ts'
-import { boundSession, checkTerms } from './terms.ts'
+import { boundSession, checkTerms, type Numbers, quantiserOf } from './terms.ts'
 
 export interface MaskedSumOptions extends Trust {
   readonly scheme: Scheme
@@ -33,8 +34,8 @@ export interface Weighted {
   readonly weight: number
 }
 
-/** Of each worker that takes part, the objects that it adds. */
-export type Parts = ReadonlyMap<Worker, readonly ObjectId[]>
+/** Of each worker that takes part, pointers to what it adds: as long as they are held, the objects are there. */
+export type Parts = ReadonlyMap<Worker, readonly PointerTensor[]>
 
 type Wait = Pick<AggregationContext, 'deadline' | 'signal'>
 
@@ -99,18 +100,11 @@ export class MaskedSum {
 
 /** @throws RangeError `ERR_ARGUMENT_VALUE` for a sum that might wrap around */
 export function quantiserFor({
-  clip,
-  bits,
   modulus,
-  weights,
-}: {
-  clip: number
-  bits: number
-  modulus: WordBits | undefined
-  weights: readonly number[]
-}): Quantiser {
-  const [clients, maxWeight] = [weights.length, Math.max(...weights)]
-  return new Quantiser({ clip, bits, modulus: modulus ?? wordsFor(clients, maxWeight, bits), clients, maxWeight })
+  ...numbers
+}: Omit<Numbers, 'modulus'> & { readonly modulus: WordBits | undefined }): Quantiser {
+  const { weights, bits } = numbers
+  return quantiserOf({ ...numbers, modulus: modulus ?? wordsFor(weights.length, Math.max(...weights), bits) })
 }
 
 /** The shortest words in which the values of all fit, and their weights. */
@@ -144,7 +138,7 @@ class Round {
   /** Gives each worker a message; takes the answers of those who answer in time, and as they must. */
   async #ask(
     workers: readonly Worker[],
-    send: (worker: Worker, wait: { timeout: number; signal?: AbortSignal }) => Promise<unknown>,
+    send: (worker: Worker, wait: WaitOptions) => Promise<unknown>,
     take: (answer: never, worker: Worker) => void,
   ): Promise<Worker[]> {
     const answers = await askAll(workers, this.#wait, this.missing, send)
@@ -161,13 +155,13 @@ class Round {
   }
   #step(step: Step, message: unknown) {
     const session = this.#session
-    return (worker: Worker, wait: { timeout: number; signal?: AbortSignal }) =>
+    return (worker: Worker, wait: WaitOptions) =>
       askMask(worker, 'maskStep', { session, round: this.#number, step, message }, wait)
   }
   #mask(message: (worker: Worker) => unknown) {
     const [session, round] = [this.#session, this.#number]
-    return (worker: Worker, wait: { timeout: number; signal?: AbortSignal }) => {
-      const values = this.#parts.get(worker)!
+    return (worker: Worker, wait: WaitOptions) => {
+      const values = this.#parts.get(worker)!.map(({ id }) => id)
       return askMask(worker, 'maskValues', { session, round, message: message(worker), values }, wait)
     }
   }

@@ -26,8 +26,9 @@ export function boundSession({ scheme, session, members, weights, clip, bits, hi
 }
 
 /** @throws RangeError `ERR_ARGUMENT_VALUE` for a sum that might wrap around */
-export const quantiserOf = ({ clip, bits, modulus = 32, members, weights }: SumTerms): Quantiser =>
-  new Quantiser({ clip, bits, modulus, clients: members.length, maxWeight: Math.max(...weights) })
+export const quantiserOf = ({ clip, bits, modulus = 32, weights }: Numbers): Quantiser =>
+  new Quantiser({ clip, bits, modulus, clients: weights.length, maxWeight: Math.max(...weights) })
+export type Numbers = Pick<SumTerms, 'clip' | 'bits' | 'modulus' | 'weights'>
 
 /** @throws RangeError `ERR_ARGUMENT_VALUE` for terms that do not go together, or hide nothing */
 export function checkTerms(terms: SumTerms): void {
