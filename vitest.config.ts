@@ -14,7 +14,10 @@ function hasTfjsNode(): boolean {
   }
 }
 
-/** Everything runs on wasm. Suites that compute run on the other backends too; who sees what is the same on each. */
+/**
+ * Everything runs on wasm. Suites that compute run on the other backends too, by a command of their own
+ * (`npm run test:backends`); who sees what is the same on each.
+ */
 const others = ['cpu', ...(hasTfjsNode() ? ['tensorflow'] : [])]
 const computing = ['test/tensor/**/*.test.ts', 'test/conformance/{autograd,models,pointers}.test.ts']
 
@@ -33,7 +36,9 @@ const alone = [
  * have a command of their own: `npm run test:parties`.
  */
 const parties = ['test/**/*.parties.test.ts']
-const isOfParties = process.env['SOTTO_PARTIES'] !== undefined
+
+/** Which suites: those of `npm test`, or those of another command. */
+const suite = process.env['SOTTO_SUITE'] ?? 'main'
 
 interface Project {
   readonly name: string
@@ -57,18 +62,21 @@ const project = ({ backend, exclude = [], isolate = false, ...rest }: Project) =
   },
 })
 
+const suites: Readonly<Record<string, readonly Project[]>> = {
+  main: [
+    { name: 'wasm', backend: 'wasm', include: ['test/**/*.test.ts'], exclude: [...alone, ...parties] },
+    { name: 'wasm-alone', backend: 'wasm', include: alone, isolate: true },
+  ],
+  backends: others.map((backend) => ({ name: backend, backend, include: computing })),
+  parties: [{ name: 'parties', backend: 'wasm', include: parties }],
+}
+
 export default defineConfig({
   test: {
     // Both cores: the suites compute, and wait for little. A third worker makes a run longer.
     maxWorkers: 2,
     globalSetup: './test/build.ts',
     experimental: { fsModuleCache: true },
-    projects: isOfParties
-      ? [project({ name: 'parties', backend: 'wasm', include: parties })]
-      : [
-          project({ name: 'wasm', backend: 'wasm', include: ['test/**/*.test.ts'], exclude: [...alone, ...parties] }),
-          project({ name: 'wasm-alone', backend: 'wasm', include: alone, isolate: true }),
-          ...others.map((backend) => project({ name: backend, backend, include: computing, exclude: alone })),
-        ],
+    projects: (suites[suite] ?? []).map(project),
   },
 })

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { Packr } from 'msgpackr'
 import { SottoError, tf } from 'sotto'
 import { beforeAll, describe, expect, it } from 'vitest'
@@ -48,8 +49,12 @@ describe('encode and decode', () => {
     const fractions = [0.5, -1.25, 1 / 3, Number.MAX_VALUE, -Infinity, Number.NaN]
     const all = [...numbers, ...numbers.map((n) => -n), ...text, ...lists, ...maps, ...binary, ...fractions, null, true]
     const plain = new Packr({ useRecords: false, variableMapSize: true })
-    // MessagePack has no -0 among its integers.
-    for (const value of all) expect(bodyOf(new Uint8Array(plain.pack([2, 1, value])))).toEqual(value === 0 ? 0 : value)
+    for (const value of all) {
+      // MessagePack has no -0 among its integers.
+      const [read, written] = [bodyOf(new Uint8Array(plain.pack([2, 1, value]))), value === 0 ? 0 : value]
+      // toEqual takes seconds for a map of 65,536 keys; it is asked for its difference alone.
+      if (!isDeepStrictEqual(read, written)) expect(read).toEqual(written)
+    }
   })
 
   it('read 64-bit integers that other languages write, up to 2^53 - 1', () => {
@@ -234,7 +239,7 @@ describe('decode', () => {
 
   it('refuses deep nesting without running out of stack', () => {
     for (const open of ['91', '81a161']) {
-      expect(code(() => decode(replyOf(open.repeat(1_000_000))))).toBe('ERR_PROTOCOL')
+      expect(code(() => decode(replyOf(open.repeat(100_000))))).toBe('ERR_PROTOCOL')
       expect(code(() => decode(replyOf(`${open.repeat(65)}c0`)))).toBe('ERR_PROTOCOL')
       expect(code(() => decode(replyOf(`${open.repeat(60)}c0`)))).toBe('nothing was thrown')
     }
