@@ -65,7 +65,7 @@ export async function counting<R>(
     const [first] = traffic.parties
     const dealt = traffic.parties.at(-1)!.bytesDealt
     const agree = traffic.parties.every(
-      ({ openings, bytesToEach }) => openings === first!.openings && bytesToEach === first!.bytesToEach,
+      ({ openings, bytesSent }) => openings === first!.openings && bytesSent === first!.bytesSent,
     )
     if (!agree || dealt !== traffic.provider!.bytesSent)
       throw new Error('parties and provider counted different things')
@@ -76,7 +76,7 @@ export async function counting<R>(
       .filter((link) => link.role === 'peer' && names.has(link.name))
     return {
       openings: first!.openings,
-      bytes: first!.bytesToEach,
+      bytes: first!.bytesSent / (parties.length - 1),
       dealt,
       frameBytes: links.reduce((total, { bytesOut }) => total + bytesOut, 0) / (parties.length * (parties.length - 1)),
     }

@@ -6,14 +6,14 @@ import { checkLocation } from '../tensor/pointer.ts'
 import { Worker } from '../worker/worker.ts'
 import type { Correlation } from './correlations.ts'
 import type { PartyStats, ProviderStats, SecretAsk, SecretMessages, SecretTell } from './messages.ts'
-import { protocolOf } from './protocols/index.ts'
+import { checkParties, type ProtocolName, protocolOf } from './protocols/index.ts'
 import type { CommandShape, Cost, Protocol } from './protocols/protocol.ts'
 
 export interface GroupOptions {
-  /** A worker that is no party, and deals the randomness that products and comparisons take. */
+  /** Of additive sharing: a worker that is no party, and deals the randomness that products and comparisons take. */
   provider?: Location
-  /** How secrets are kept; 'additive' unless given. */
-  protocol?: string
+  /** How secrets are kept: 'additive' unless given, or 'replicated', among three parties without a provider. */
+  protocol?: ProtocolName
 }
 
 function workerOf(entry: string, location: unknown): Worker {
@@ -99,9 +99,7 @@ export class Group {
     const workers = parties.map((party) => workerOf(entry, party))
     const provider = options.provider === undefined ? null : workerOf(`${entry}: "provider"`, options.provider)
     const protocol = protocolOf(options.protocol ?? 'additive')
-    if (workers.length < 2) {
-      throw sottoError('ERR_PARTIES', `${entry}: a secret takes at least two parties, got ${workers.length}`, { entry })
-    }
+    checkParties(protocol, workers.length, provider !== null)
     // Two handles may be sessions on one worker.
     const places = new Map<string, string>()
     for (const { key, id } of workers) {

@@ -18,11 +18,16 @@ export interface RingWire {
   readonly data: Uint8Array
 }
 
-/** A share as it travels: the words themselves, or the 32 bytes of a seed that they are drawn from. */
-export interface ShareWire {
-  readonly shape: Shape
+/** A component of a secret as it travels: its words, or the 32 bytes of a seed that they are drawn from. */
+export interface ShareComponent {
   readonly data?: Uint8Array
   readonly seed?: Uint8Array
+}
+
+/** A share as it travels: the component of a party; of replicated sharing, and the next one. */
+export interface ShareWire extends ShareComponent {
+  readonly shape: Shape
+  readonly next?: ShareComponent
 }
 
 /** A command of the ring op table. */
@@ -36,7 +41,7 @@ export interface RingCommand {
 
 /** What members of a group hand each other. */
 export type Part =
-  /** The `step`-th opening of a command: what this party contributes to it. */
+  /** What a party has for another in a step of a command: of an opening, the same for all. */
   | {
       readonly kind: 'opening'
       readonly seq: number
@@ -68,10 +73,10 @@ export interface ProviderStats {
 export interface PartyStats {
   /** Commands carried out. */
   readonly commands: number
-  /** Openings in which it took part; those of one moment travel together. */
+  /** Steps in which it took part; those of one moment travel together. */
   readonly openings: number
-  /** Bytes of openings that it sent to each of the others. */
-  readonly bytesToEach: number
+  /** Bytes of them that it sent to all others together. */
+  readonly bytesSent: number
   /** Bytes of corrections that came from the provider. */
   readonly bytesDealt: number
   /** Shares that it holds. */
@@ -100,11 +105,12 @@ export type SecretMessages = {
     response: void
   }
   /** Draws a share of a secret that nobody knows. */
-  secretRandom: { request: { group: string; out: ObjectId; shape: Shape }; response: void }
+  secretRandom: { request: { group: string; seq: number; out: ObjectId; shape: Shape }; response: void }
   /** Makes shares of a tensor, or of a fixed-precision one, and sends them to the parties. */
   secretShare: {
     request: {
       group: string
+      protocol: string
       id: ObjectId
       encoding: Encoding
       to: readonly { readonly name: string; readonly key: string }[]

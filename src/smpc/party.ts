@@ -17,17 +17,31 @@ import { Exchange } from './exchange.ts'
 import { publicOperand } from './handlers/operands.ts'
 import { type Member, sendParts } from './members.ts'
 import type { Part, PartyStats, RingCommand } from './messages.ts'
-import { Prg, randomSeed } from './prg.ts'
-import type { Contribution, PartyContext, PartyOperand, Protocol } from './protocols/protocol.ts'
+import { contextOf, type Spent } from './party-context.ts'
+import { Prg, type PrgStream, randomSeed } from './prg.ts'
+import type {
+  Contribution,
+  Incoming,
+  Outgoing,
+  PartyContext,
+  PartyOperand,
+  Protocol,
+  Share,
+} from './protocols/protocol.ts'
 import { ring } from './ring/choose.ts'
 import type { Planes, Words } from './ring/kernels.ts'
-import { bytesOf, concatenated, type RingTensor, roomFor, wordsOf } from './ring/tensor.ts'
+import { bytesOf, concatenated, roomFor, wordsOf } from './ring/tensor.ts'
 import { type RingOp, ringRow } from './ring-ops.ts'
 import { type About, StoredShare } from './stored-share.ts'
 import { UsedIndices } from './used-indices.ts'
 
-/** Draws words that add up to zero over all parties, and are uniform to any but all of them. */
-type Zeros = (length: number) => Promise<Words>
+/** What a command draws from the streams that this party has in common with others. */
+interface Draws {
+  /** The stream in common with a party, by its position. */
+  readonly common: (party: number) => Promise<PrgStream>
+  /** Words that add up to zero over all parties, and are uniform to any but all of them. */
+  readonly zeros: (length: number) => Promise<Words>
+}
 
 export interface PartyOptions {
   readonly group: string
@@ -81,6 +95,11 @@ export class Party implements Member {
   get group(): string {
     return this.options.group
   }
+  /** The components of a secret that this party holds. */
+  get held(): readonly number[] {
+    const { protocol, index, parties } = this.options
+    return protocol.held(index, parties.length)
+  }
   get isLast(): boolean {
     return this.options.index === this.options.parties.length - 1
   }
@@ -94,8 +113,8 @@ export class Party implements Member {
   }
 
   stats(): PartyStats {
-    const { openings, bytesToEach } = this.#exchange
-    return { commands: this.#commands, openings, bytesToEach, bytesDealt: this.#bytesDealt, shares: this.shares }
+    const { openings, bytesSent } = this.#exchange
+    return { commands: this.#commands, openings, bytesSent, bytesDealt: this.#bytesDealt, shares: this.shares }
   }
 
   // What members of the group hand over.
@@ -148,7 +167,7 @@ export class Party implements Member {
 
   // Shares.
 
-  store(out: ObjectId, shape: Shape, value: RingTensor | Promise<RingTensor>, about: About): StoredShare {
+  store(out: ObjectId, shape: Shape, value: Share | Promise<Share>, about: About): StoredShare {
     const share = new StoredShare(this, shape, value, about)
     this.session.host.store.add(out, share)
     if (value instanceof Promise) {
@@ -168,27 +187,34 @@ export class Party implements Member {
   }
 
   /** The next command, which opens nothing among the parties. */
-  beginAlone(seq: number): Zeros {
-    const zeros = this.begin(seq)
+  beginAlone(seq: number): Draws {
+    const draws = this.begin(seq)
     this.#exchange.done(seq)
-    return zeros
+    return draws
+  }
+
+  /** A secret that nobody knows, as the next command. */
+  random(seq: number, out: ObjectId, shape: Shape): void {
+    const draws = this.beginAlone(seq)
+    const { context } = this.#context(seq, 'random', 0, [], draws)
+    this.store(out, shape, this.options.protocol.random(context, shape), { access: PUBLIC })
   }
 
   /** The next command; they come in the order of their numbers. */
-  begin(seq: number): Zeros {
+  begin(seq: number): Draws {
     this.check()
     if (seq !== this.#nextSeq) {
       throw sottoError('ERR_OUT_OF_STEP', `command ${this.#nextSeq} was to come next, ${seq} came`, { seq })
     }
     this.#nextSeq++
     this.#commands++
-    return this.#zeros(seq)
+    return this.#draws(seq)
   }
 
   /** Carries a command out, at once or when what it needs is there. */
   run(command: RingCommand & { seq: number; index: number; dealt: number }): void {
     const { op, seq, index, divisor, out } = command
-    const zeros = this.begin(seq)
+    const draws = this.begin(seq)
     const row = ringRow(op)
     const attrs = command.attrs.map((attr) => attr ?? undefined)
     const shares: StoredShare[] = []
@@ -217,15 +243,15 @@ export class Party implements Member {
         `${op}: takes ${correlations.length} correlations, ${command.dealt} were dealt`,
       )
     }
-    const context = this.#context(seq, op, index, correlations, zeros)
+    const { context, spent } = this.#context(seq, op, index, correlations, draws)
     const rights = shares.map((share) => share.access)
     const about: About = {
       access: op === 'total' ? totalOf(rights) : derivedFrom(rights.reduce(combine)),
       failure: shares.find((share) => share.failure !== null)?.failure ?? null,
     }
     const ready = (): readonly PartyOperand[] =>
-      operands.map((operand) => (operand instanceof StoredShare ? { share: operand.value as RingTensor } : operand))
-    const work = (): readonly RingTensor[] | Promise<readonly RingTensor[]> =>
+      operands.map((operand) => (operand instanceof StoredShare ? { share: operand.value as Share } : operand))
+    const work = (): readonly Share[] | Promise<readonly Share[]> =>
       protocol.run(context, op as RingOp, ready(), attrs, divisor)
     const before = (): number => Math.max(...shares.map(({ rounds }) => rounds))
     const waits = shares.flatMap(({ value }) => (value instanceof Promise ? [value] : []))
@@ -233,7 +259,7 @@ export class Party implements Member {
     if (results instanceof Promise) {
       const finished = results.then((list) => {
         this.#exchange.done(seq)
-        for (const share of made) share.rounds = before() + context.rounds
+        for (const share of made) share.rounds = before() + spent.rounds
         return list
       })
       const made = shapes.map((shape, i) =>
@@ -252,26 +278,21 @@ export class Party implements Member {
     })
   }
 
+  /** What a command can do at this party; and, when it is done, how many rounds it took. */
   #context(
     seq: number,
     op: string,
     index: number,
     correlations: readonly Correlation[],
-    zeros: Zeros,
-  ): PartyContext & { rounds: number } {
+    draws: Draws,
+  ): { context: PartyContext; spent: Spent } {
     const claimed = this.#claim(index, correlations)
-    let step = 0
-    const context = {
-      index: this.options.index,
-      rounds: 0,
+    return contextOf(this.options.index, seq, {
       take: () => claimed.shift()!(),
-      open: async (...contributions: readonly Contribution[]) => {
-        context.rounds++
-        return this.#open(seq, step++, op, contributions)
-      },
-      zeros,
-    }
-    return context
+      open: (step, contributions) => this.#open(seq, step, op, contributions),
+      swap: (step, outgoing, incoming) => this.#swap(seq, step, op, outgoing, incoming),
+      ...draws,
+    })
   }
 
   /** Takes indices, each for one use, in the order of the commands. */
@@ -356,35 +377,56 @@ export class Party implements Member {
     })
   }
 
+  async #swap(
+    seq: number,
+    step: number,
+    op: string,
+    outgoing: readonly Outgoing[],
+    incoming: readonly Incoming[],
+  ): Promise<readonly Uint8Array[]> {
+    const { parties } = this.options
+    const theirs = await this.#exchange.swap(
+      { seq, step, op },
+      new Map(outgoing.map(({ to, data }) => [parties[to]!, data])),
+      new Map(incoming.map(({ from, bytes }) => [parties[from]!, bytes])),
+    )
+    return incoming.map(({ from }) => theirs.get(parties[from]!)!)
+  }
+
   /**
-   * Words that add up to zero over all parties: each pair draws from a seed of its own, one adds and one subtracts. Every
-   * command takes its streams, whether it draws from them or not: indices used without gaps take no room.
+   * The streams of a command. Every command takes its own, whether it draws from them or not: indices used without gaps
+   * take no room. Of words that add up to zero, each pair draws from a seed of its own, one adds and one subtracts.
    */
-  #zeros(seq: number): Zeros {
+  #draws(seq: number): Draws {
     const { parties, index } = this.options
     const streams = parties.map((name, i) => {
       if (i === index) return null
       const stream = this.#common.get(name)!.promise.then((prg) => prg.stream(seq))
       stream.catch(() => {})
-      return { name, stream }
+      return stream
     })
-    return async (length) => {
+    const common = async (party: number): Promise<PrgStream> => {
+      const name = parties[party]!
+      await this.#within(name, this.#common.get(name)!)
+      return streams[party]!
+    }
+    const zeros = async (length: number): Promise<Words> => {
       let sum: Words = new BigUint64Array(length)
-      for (const [i, stream] of streams.entries()) {
-        if (stream === null) continue
-        await this.#within(stream.name, this.#common.get(stream.name)!)
-        const drawn = (await stream.stream).words(length)
-        sum = i > index ? ring().add(sum, drawn) : ring().sub(sum, drawn)
+      for (let party = 0; party < parties.length; party++) {
+        if (party === index) continue
+        const drawn = (await common(party)).words(length)
+        sum = party > index ? ring().add(sum, drawn) : ring().sub(sum, drawn)
       }
       return sum
     }
+    return { common, zeros }
   }
 
   /** A share that nothing but the sum of all says anything about, as bytes; and the rounds it took. */
-  async outward(zeros: Zeros, share: StoredShare): Promise<{ data: Uint8Array; rounds: number }> {
-    const value = await share.value
-    const data = ring().add(value.data, await zeros(value.data.length))
-    return { data: bytesOf(data), rounds: share.rounds }
+  async outward({ zeros }: Draws, share: StoredShare): Promise<{ data: Uint8Array; rounds: number }> {
+    // The first component of all parties together are all components.
+    const [{ data }] = (await share.value) as [Share[number]]
+    return { data: bytesOf(ring().add(data, await zeros(data.length))), rounds: share.rounds }
   }
 
   // The end.

@@ -22,11 +22,13 @@ function isRing(x: unknown): x is RingWire {
   return v.is(shape, dimensions) && data instanceof Uint8Array && data.byteLength === 8 * sizeOf(dimensions)
 }
 
+const component = { data: v.optional(bytes), seed: v.optional(seed) }
 const share: v.GenericSchema<unknown, ShareWire> = v.strictObject({
   shape,
-  data: v.optional(bytes),
-  seed: v.optional(seed),
+  ...component,
+  next: v.optional(v.strictObject(component)),
 }) as never
+const protocol = v.picklist(Object.keys(protocols))
 
 const MOST_OPERANDS = 65_536
 const command = {
@@ -50,7 +52,7 @@ const MOST_PARTS = 100_000
 export const secretSchemas: { readonly [N in SecretMessage]: v.GenericSchema<unknown, SecretRequest<N>> } = {
   secretJoin: v.strictObject({
     group,
-    protocol: v.picklist(Object.keys(protocols)),
+    protocol,
     parties,
     index: count,
     provider: v.nullable(name),
@@ -63,8 +65,8 @@ export const secretSchemas: { readonly [N in SecretMessage]: v.GenericSchema<unk
     ahead: v.boolean(),
   }),
   secretPut: v.strictObject({ group, out, share, privacy }) as never,
-  secretRandom: v.strictObject({ group, out, shape }),
-  secretShare: v.strictObject({ group, id, encoding, to: keyed, provider: v.nullable(name) }),
+  secretRandom: v.strictObject({ group, seq: count, out, shape }),
+  secretShare: v.strictObject({ group, protocol, id, encoding, to: keyed, provider: v.nullable(name) }),
   secretTake: v.strictObject({ group, from: name, key: out, out, shape }),
   secretRun: v.strictObject({ ...command, group, seq: count, index: count, dealt: count }),
   secretGet: v.strictObject({ group, seq: count, id: out, encoding }),

@@ -57,7 +57,7 @@ function shareHere(value: tf.Tensor | FixedPrecisionTensor, group: Group, option
   const { provider: _, protocol: __, requiresGrad: ___, ...rights } = options
   const privacy = privacyOf(rights)
   const out = newId()
-  const shares = sharesOf(tensor, group.parties.length)
+  const shares = sharesOf(tensor, group.parties.length, group.protocol)
   group.tell('secretPut', (index) => ({ group: group.id, out, share: shares[index]!, privacy }))
   return SharedTensor.stored(group, out, tensor.shape, encoding)
 }
@@ -70,7 +70,14 @@ function shareThere(value: PointerTensor | FixedPrecisionPointer, group: Group):
   const to = parties.map((party) => ({ name: party === owner ? owner.id : owner.reach(party), key: newId() }))
   if (provider !== null && provider !== owner) owner.reach(provider)
   const out = newId()
-  tellSecret(owner, 'secretShare', { group: group.id, id, encoding, to, provider: provider?.id ?? null })
+  tellSecret(owner, 'secretShare', {
+    group: group.id,
+    protocol: group.protocol.name,
+    id,
+    encoding,
+    to,
+    provider: provider?.id ?? null,
+  })
   group.tell('secretTake', (index) => {
     const party = parties[index]!
     const from = party === owner ? party.id : party.reach(owner)
@@ -101,7 +108,8 @@ export function sharedRandom(shape: Shape, parties: readonly Location[], options
   const { group, encoding } = forNew('sharedRandom', parties, options)
   const out = newId()
   checkShape('sharedRandom', shape)
-  group.tell('secretRandom', () => ({ group: group.id, out, shape }))
+  const seq = group.nextSeq()
+  group.tell('secretRandom', () => ({ group: group.id, seq, out, shape }))
   const words = SharedTensor.stored(group, out, shape, INTEGER)
   const result = SharedTensor.measured(() => scope(() => uniformOf(words, encoding)), [words])
   words.dispose()

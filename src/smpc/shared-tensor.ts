@@ -62,13 +62,14 @@ interface Origin {
 const NOTHING: Cost = { rounds: 0, bytes: 0, provider: 0 }
 
 /**
- * A tensor that is nobody's: each of n ≥ 2 parties holds a share, and any n − 1 of them together know nothing of it.
+ * A tensor that is nobody's: each party holds a share, and no party knows anything of it. Of additive sharing any n − 1 of
+ * n ≥ 2 parties together know nothing; of replicated sharing, none of the three alone.
  *
  * Operations return at once; the parties carry them out among themselves. Sums, and products with whole public numbers,
  * cost nothing; what else costs, `cost` tells. Values are fixed-precision numbers, integers or truths (see `Encoding`);
  * results of fixed precision must stay within ±2^62 / scale², where they are rounded.
  *
- * Semi-honest: parties keep to the protocol; the provider colludes with none of them.
+ * Semi-honest: parties keep to the protocol; a provider colludes with none of them.
  */
 export class SharedTensor extends EncodedTensor<SharedTensor> {
   readonly shape: Shape
@@ -312,7 +313,7 @@ export class SharedTensor extends EncodedTensor<SharedTensor> {
         if (!(made instanceof SharedTensor) || secrets.includes(made)) continue
         made.#cost = {
           rounds: made.#path - path,
-          bytes: after.bytes - before.bytes,
+          bytes: thirds(after.bytes - before.bytes),
           provider: after.provider - before.provider,
         }
       }
@@ -324,6 +325,9 @@ export class SharedTensor extends EncodedTensor<SharedTensor> {
 }
 
 let isMeasuring = false
+
+/** Averages over three parties, without what rounding leaves of their sums. */
+const thirds = (bytes: number): number => Math.round(3 * bytes) / 3
 
 /** Whatever gives a tensor reports what it cost, as a whole. */
 for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(EncodedTensor.prototype))) {

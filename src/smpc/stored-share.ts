@@ -4,9 +4,10 @@ import { type Shape, sizeOf } from '../tensor/shape.ts'
 import type { Access } from '../worker/permissions.ts'
 import type { ErrorWire } from '../worker/protocol.ts'
 import type { StoredOther } from '../worker/store.ts'
-import type { ShareWire } from './messages.ts'
+import type { ShareComponent, ShareWire } from './messages.ts'
 import type { Party } from './party.ts'
 import { Prg, randomSeed } from './prg.ts'
+import type { Protocol, Share } from './protocols/protocol.ts'
 import { ring } from './ring/choose.ts'
 import { bytesOf, type RingTensor, ringTensor, wordsOf } from './ring/tensor.ts'
 
@@ -30,9 +31,9 @@ export class StoredShare implements StoredOther {
   readonly session: object
   /** Openings that had to follow one another until this share was there; counted, not worked out. */
   rounds = 0
-  value: RingTensor | Promise<RingTensor>
+  value: Share | Promise<Share>
 
-  constructor(party: Party, shape: Shape, value: RingTensor | Promise<RingTensor>, { access, failure = null }: About) {
+  constructor(party: Party, shape: Shape, value: Share | Promise<Share>, { access, failure = null }: About) {
     this.party = party
     this.shape = shape
     this.access = access
@@ -52,15 +53,20 @@ export class StoredShare implements StoredOther {
   }
 
   get bytes(): number {
-    return 8 * sizeOf(this.shape)
+    return 8 * this.party.held.length * sizeOf(this.shape)
   }
   release(): void {
     this.party.shares--
   }
 }
 
-/** The words of a share as it came: themselves, or what a seed gives. */
-export function shareFrom({ shape, data, seed }: ShareWire): RingTensor {
+/** A share as it came: of each component the words themselves, or the seed that gives them. */
+export function shareFrom(wire: ShareWire): Share {
+  const parts: readonly ShareComponent[] = wire.next === undefined ? [wire] : [wire, wire.next]
+  return parts.map((part) => componentFrom(wire.shape, part))
+}
+
+function componentFrom(shape: Shape, { data, seed }: ShareComponent): RingTensor {
   const size = sizeOf(shape)
   if (seed !== undefined) return ringTensor(shape, new Prg(seed).stream(0).words(size))
   if (data === undefined || data.length !== 8 * size) {
@@ -69,12 +75,16 @@ export function shareFrom({ shape, data, seed }: ShareWire): RingTensor {
   return ringTensor(shape, wordsOf(data.slice()))
 }
 
-/** Uniform words for all but the last, from seeds; the last is what is left. Each of them, and any but all, is uniform. */
-export function sharesOf({ shape: dimensions, data }: RingTensor, parts: number): ShareWire[] {
-  const seeds = Array.from({ length: parts - 1 }, randomSeed)
+/**
+ * Components of a secret as its parties get them: uniform words for all but the last, from seeds; the last is what is
+ * left. Each of them, and any but all, is uniform.
+ */
+export function sharesOf({ shape, data }: RingTensor, parties: number, protocol: Protocol): ShareWire[] {
+  const seeds = Array.from({ length: parties - 1 }, randomSeed)
   const last = seeds.reduce((rest, key) => ring().sub(rest, new Prg(key).stream(0).words(data.length)), data)
-  return [
-    ...seeds.map((key): ShareWire => ({ shape: dimensions, seed: key })),
-    { shape: dimensions, data: bytesOf(last) },
-  ]
+  const components: readonly ShareComponent[] = [...seeds.map((seed) => ({ seed })), { data: bytesOf(last) }]
+  return Array.from({ length: parties }, (_, index) => {
+    const [first, next] = protocol.held(index, parties).map((component) => components[component]!)
+    return next === undefined ? { shape, ...first } : { shape, ...first, next }
+  })
 }

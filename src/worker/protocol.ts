@@ -68,12 +68,13 @@ export type Deposit =
       readonly failure?: ErrorWire
     }
   | { readonly kind: 'model'; readonly value: ModelWire; readonly labels: Labels; readonly access: readonly Policy[] }
-  /** A share of a secret: its words, or the seed of the stream that they are drawn from. */
+  /** A share of a secret: of each component its words, or the seed of the stream that they are drawn from. */
   | {
       readonly kind: 'share'
       readonly shape: Shape
       readonly data?: Uint8Array
       readonly seed?: Uint8Array
+      readonly next?: { readonly data?: Uint8Array; readonly seed?: Uint8Array }
       /** Of a private value: the other workers that may hold shares or deal, as its owner's worker knows them. */
       readonly members?: readonly { readonly name: string; readonly key: string }[]
       readonly access: readonly Policy[]

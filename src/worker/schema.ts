@@ -151,14 +151,15 @@ const peerKey = v.pipe(v.string(), v.maxLength(128))
 const secret = v.pipe(bytes, v.length(32))
 export const capability = v.strictObject({ session: out, name, proof: secret })
 
+const component = { data: v.optional(bytes), seed: v.optional(secret) }
 const deposit = v.variant('kind', [
   v.strictObject({ kind: v.literal('tensor'), value: sent, labels, access, failure: v.optional(error) }),
   v.strictObject({ kind: v.literal('model'), value: model, labels, access }),
   v.strictObject({
     kind: v.literal('share'),
     shape,
-    data: v.optional(bytes),
-    seed: v.optional(v.pipe(bytes, v.length(32))),
+    ...component,
+    next: v.optional(v.strictObject(component)),
     members: v.optional(v.pipe(v.array(v.strictObject({ name, key: peerKey })), v.maxLength(256))),
     access,
     failure: v.optional(error),

@@ -793,7 +793,7 @@ part('what a secret costs', () => {
       await Promise.all([product.get(), largest.get(), mean.get(), less.get()])
       const after = await x.traffic()
       const told = [product, largest, mean, less, less].reduce((total, { cost }) => total + cost.bytes, 0)
-      const sent = after.parties.map(({ bytesToEach }, i) => bytesToEach - before.parties[i]!.bytesToEach)
+      const sent = after.parties.map(({ bytesSent }, i) => (bytesSent - before.parties[i]!.bytesSent) / 2)
       expect(sent).toEqual([told, told, told])
     })
   })

@@ -759,7 +759,7 @@ describe('what cannot be meant is refused at the line that says it', () => {
       'a protocol that there is not',
       'ERR_ARGUMENT_VALUE',
       /no protocol "shamir"; there are .*additive/,
-      ({ parties }) => share(fixPrecision(X), parties, { protocol: 'shamir' }),
+      ({ parties }) => share(fixPrecision(X), parties, { protocol: 'shamir' as never }),
     ],
     [
       'a misspelt option of sharedZeros',

@@ -287,6 +287,7 @@ describe('a stranger', () => {
   const dealing = { group, index: 0, correlations: [{ kind: 'square', size: 3 }], ahead: false }
   const sharing = (id: string, names: string[], more: object = {}) => ({
     group: 'g',
+    protocol: 'additive',
     id,
     encoding: SCALE,
     to: names.map((name, i) => ({ name, key: `k${i}` })),
@@ -318,8 +319,8 @@ describe('a stranger', () => {
     ['secretPut', 'ERR_NOT_FOUND', { group, out: 'mine', share: ringWire([1]), privacy: null }],
     ['secretPut', 'ERR_PROTOCOL', { group, out: 'm', share: { shape: [1], seed: new Uint8Array(31) }, privacy: null }],
     ['secretPut', 'ERR_PROTOCOL', { group, out: '../mine', share: ringWire([1]), privacy: null }],
-    ['secretRandom', 'ERR_NOT_FOUND', { group, out: 'mine', shape: [3] }],
-    ['secretRandom', 'ERR_PROTOCOL', { group, out: 'mine', shape: [-3] }],
+    ['secretRandom', 'ERR_NOT_FOUND', { group, seq: 1, out: 'mine', shape: [3] }],
+    ['secretRandom', 'ERR_PROTOCOL', { group, seq: 1, out: 'mine', shape: [-3] }],
     // Bob knows the members of that group himself.
     ['secretShare', 'ERR_PARTIES', sharing('victim-shareable', ['alice', 'carol'], { group })],
     ['secretShare', 'ERR_PERMISSION', sharing('victim-private', ['eve', 'alice'])],
@@ -437,7 +438,7 @@ describe('a stranger', () => {
     world.join('later', olga)
     for (const name of MEMBERS) expect([name, olga[name].outcome('flush', {})]).toEqual([name, 'value'])
     for (const party of [olga.bob, olga.alice]) {
-      expect(party.outcome('secretRandom', { group: 'later', out: 'r', shape: [2] })).toBe('no answer')
+      expect(party.outcome('secretRandom', { group: 'later', seq: 1, out: 'r', shape: [2] })).toBe('no answer')
       expect(party.outcome('secretStats', { group: 'later' })).toBe('value')
     }
     await expectVictimGoesOn()
@@ -540,14 +541,14 @@ describe('a member of a group that is hostile', () => {
     const world = new World(3)
     const mallory = world.as('mallory')
     world.join('hers', mallory)
-    const random = (out: string) => ({ group: 'hers', out, shape: [2] })
-    for (const party of [mallory.bob, mallory.alice]) party.request('secretRandom', random('r'))
+    const random = (seq: number) => ({ group: 'hers', seq, out: `r${seq}`, shape: [2] })
+    for (const party of [mallory.bob, mallory.alice]) party.request('secretRandom', random(1))
     await turns(4)
     const peer = peersOf(mallory, from)
     for (const parts of messages) expect(peer[to].outcome('secretParts', { group: 'hers', parts })).toBe('no answer')
     await turns(4)
     const told = to === 'carol' ? mallory.bob : mallory[to]
-    expect(told.outcome('secretRandom', random('again'))).toBe(code)
+    expect(told.outcome('secretRandom', random(2))).toBe(code)
     expect(told.outcome('flush', {})).toBe(code)
     for (const name of MEMBERS) expect([mallory[name].state, world.victim[name].state]).toEqual(['open', 'open'])
     expect(await world.compute()).toHaveLength(3)
@@ -682,7 +683,7 @@ describe('memory', () => {
     for (let i = 1; i < 100; i++) {
       const bodies: Record<string, object> = {
         secretPut: { group: 'g', out: `o${i}`, share: ringWire([1]), privacy: null },
-        secretRandom: { group: 'g', out: `o${i}`, shape: [1] },
+        secretRandom: { group: 'g', seq: i, out: `o${i}`, shape: [1] },
         secretRun: {
           group: 'g',
           seq: i,
@@ -969,10 +970,16 @@ function stepsOf(random: SeededRandom, progress: Progress): Step[] {
       return flag() ? both('secretPut', body) : one(member(), 'secretPut', body)
     }
     case 5:
-      return both('secretRandom', { group: group(), out: mine(), shape: shape() })
+      return both('secretRandom', {
+        group: group(),
+        seq: flag() ? ++progress.seq : random.int(5),
+        out: mine(),
+        shape: shape(),
+      })
     case 6:
       return one(member(), 'secretShare', {
         group: group(),
+        protocol: random.pick(['additive', 'replicated']),
         id: id(),
         encoding: encoding(),
         to: others(),

@@ -4,12 +4,13 @@
  */
 import type { SeededRandom } from '../../src/data/random.ts'
 import { type Correlation, deal, expand } from '../../src/smpc/correlations.ts'
-import { Prg } from '../../src/smpc/prg.ts'
+import { contextOf } from '../../src/smpc/party-context.ts'
+import { Prg, type PrgStream } from '../../src/smpc/prg.ts'
 import { additive } from '../../src/smpc/protocols/additive.ts'
-import type { Contribution, PartyContext } from '../../src/smpc/protocols/protocol.ts'
+import type { Contribution, PartyContext, Protocol } from '../../src/smpc/protocols/protocol.ts'
 import { ring } from '../../src/smpc/ring/choose.ts'
 import type { Planes, Words } from '../../src/smpc/ring/kernels.ts'
-import type { RingTensor } from '../../src/smpc/ring/tensor.ts'
+import { bytesOf } from '../../src/smpc/ring/tensor.ts'
 import { type RingOp, ringRow } from '../../src/smpc/ring-ops.ts'
 
 /** Words at which shares and sums of them wrap, or change their sign. */
@@ -45,22 +46,37 @@ export function dealt(of: Correlation, random: SeededRandom, parties: number): (
 export interface TogetherOptions {
   readonly attrs?: readonly unknown[]
   readonly divisor?: number
+  readonly protocol?: Protocol
+  /** The number of the command, by which parties of replicated sharing take turns. */
+  readonly seq?: number
   /** In place of what the provider deals, party by party. */
   readonly deal?: (of: Correlation) => (readonly (Words | Planes)[])[]
+  /** In place of a stream in common: the words of each draw, in turn. */
+  readonly streams?: (of: readonly [lower: number, higher: number]) => PrgStream
+  /** Sees, and may change, what travels. */
+  readonly onSent?: (sent: Sent) => void
+}
+
+export interface Sent {
+  readonly step: number
+  readonly from: number
+  readonly to: number
+  readonly data: Uint8Array
 }
 
 /**
  * Runs a command among parties in lockstep.
  *
- * @param operands for each secret the shares of all parties
- * @returns for each result the words that the shares add up to
+ * @param operands for each secret its components, as many as there are parties
+ * @returns for each result the words that its components add up to
  */
 export async function together(
   op: RingOp,
   operands: readonly { readonly shape: readonly number[]; readonly shares: readonly Words[] }[],
   random: SeededRandom,
-  { attrs = [], divisor, deal: dealing }: TogetherOptions = {},
+  options: TogetherOptions = {},
 ): Promise<Words[]> {
+  const { attrs = [], divisor, protocol = additive, seq = 1, deal: dealing, onSent } = options
   const parties = operands[0]!.shares.length
   const command = {
     op,
@@ -68,29 +84,83 @@ export async function together(
     attrs,
     divisor: divisor ?? null,
   }
-  const supply = additive.correlations(command).map((of) => dealing?.(of) ?? dealt(of, random, parties))
+  const supply = protocol.correlations(command).map((of) => dealing?.(of) ?? dealt(of, random, parties))
   const opening = openings(parties)
+  const mail = new Mail(onSent)
+  const seeds = new Map(pairsOf(parties).map((pair) => [`${pair}`, seedFrom(random)]))
+  const streamOf = options.streams ?? ((pair: readonly [number, number]) => new Prg(seeds.get(`${pair}`)!).stream(seq))
   const contexts = Array.from({ length: parties }, (_, index): PartyContext => {
     let taken = 0
-    let step = 0
-    return {
-      index,
+    const streams = new Map<number, PrgStream>()
+    return contextOf(index, seq, {
       take: async () => supply[taken++]![index]!,
-      open: (...contributions) => opening(step++, contributions),
+      open: async (step, contributions) => opening(step, contributions),
+      swap: async (step, outgoing, incoming) => {
+        for (const { to, data } of outgoing) mail.send({ step, from: index, to, data })
+        return Promise.all(incoming.map(({ from, bytes }) => mail.receive(step, from, index, bytes)))
+      },
+      common: async (party) => {
+        const known = streams.get(party) ?? streamOf([Math.min(party, index), Math.max(party, index)])
+        streams.set(party, known)
+        return known
+      },
       zeros: async (length) => new BigUint64Array(length),
-    }
+    }).context
   })
   const results = await Promise.all(
     contexts.map((context, index) => {
-      const mine = operands.map(({ shape, shares }) => ({ share: { shape, data: shares[index]! } }))
-      return additive.run(context, op, mine, attrs, divisor ?? null)
+      const mine = operands.map(({ shape, shares }) => ({
+        share: protocol.held(index, parties).map((component) => ({ shape, data: shares[component]! })),
+      }))
+      return protocol.run(context, op, mine, attrs, divisor ?? null)
     }),
   )
   const shapes = ringRow(op).shapes(
     operands.map(({ shape }) => shape),
     attrs,
   )
-  return shapes.map((_, i) => sumOf(results.map((list: readonly RingTensor[]) => list[i]!.data)))
+  return shapes.map((_, i) => {
+    const components = results.map((list) => list[i]!.map(({ data }) => data))
+    // What several hold, they hold alike.
+    components.forEach((mine, index) => {
+      protocol.held(index, parties).forEach((component, j) => {
+        if (!Buffer.from(bytesOf(mine[j]!)).equals(bytesOf(components[component]![0]!))) {
+          throw new Error(`parties ${index} and ${component} do not agree about component ${component}`)
+        }
+      })
+    })
+    return sumOf(components.map(([first]) => first!))
+  })
+}
+
+const pairsOf = (parties: number): (readonly [number, number])[] =>
+  Array.from({ length: parties }, (_, a) => Array.from({ length: a }, (_, b) => [b, a] as const)).flat()
+
+/** What parties hand each other, by step. */
+class Mail {
+  readonly #there = new Map<string, Uint8Array>()
+  readonly #waiting = new Map<string, (data: Uint8Array) => void>()
+  readonly #onSent: TogetherOptions['onSent']
+
+  constructor(onSent: TogetherOptions['onSent']) {
+    this.#onSent = onSent
+  }
+
+  send(sent: Sent): void {
+    this.#onSent?.(sent)
+    const key = `${sent.step} ${sent.from} ${sent.to}`
+    if (this.#there.has(key)) throw new Error(`sent twice in step ${sent.step}`)
+    const waiting = this.#waiting.get(key)
+    if (waiting) waiting(sent.data)
+    this.#there.set(key, sent.data)
+  }
+
+  async receive(step: number, from: number, to: number, bytes: number): Promise<Uint8Array> {
+    const key = `${step} ${from} ${to}`
+    const data = this.#there.get(key) ?? (await new Promise<Uint8Array>((resolve) => this.#waiting.set(key, resolve)))
+    if (data.length !== bytes) throw new Error(`${data.length} bytes came in step ${step}, ${bytes} were expected`)
+    return data
+  }
 }
 
 type Opened = readonly (Words | Planes)[]

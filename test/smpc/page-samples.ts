@@ -2,7 +2,7 @@
 import { type CircuitName, circuitOf } from '../../src/smpc/circuits.ts'
 import { type Correlation, correctionBytes, deal } from '../../src/smpc/correlations.ts'
 import { Prg } from '../../src/smpc/prg.ts'
-import { additive } from '../../src/smpc/protocols/additive.ts'
+import { type ProtocolName, protocols } from '../../src/smpc/protocols/index.ts'
 import type { CommandShape } from '../../src/smpc/protocols/protocol.ts'
 import { ring } from '../../src/smpc/ring/choose.ts'
 import { bytesOf } from '../../src/smpc/ring/tensor.ts'
@@ -51,15 +51,12 @@ const commands: Readonly<Record<string, Partial<CommandShape> & Pick<CommandShap
   zero: { op: 'zero' },
   'lowBits of 16 bits': { op: 'lowBits', attrs: [16] },
 }
-export const costs = (): PageRow[] =>
+export const costs = (protocol: ProtocolName): PageRow[] =>
   Object.entries(commands).map(([name, command]) => {
-    const { rounds, bytes, provider } = additive.cost({
-      operands: secrets(1000),
-      attrs: [],
-      divisor: null,
-      ...command,
-    })
-    return [name, String(rounds), spaced(bytes), spaced(provider)]
+    const whole = { operands: secrets(1000), attrs: [], divisor: null, ...command }
+    const { rounds, bytes, provider } = protocols[protocol].cost(whole)
+    if (protocol === 'additive') return [name, String(rounds), spaced(bytes), spaced(provider)]
+    return [name, String(rounds), spaced(Math.round(3 * bytes))]
   })
 
 const seeds = [Uint8Array.from({ length: 32 }, (_, i) => i), new Uint8Array(32).fill(1), new Uint8Array(32).fill(2)]

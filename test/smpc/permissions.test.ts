@@ -260,7 +260,7 @@ describe.each([{ codec: false }, { codec: true }])('a private value, codec: $cod
       const fixed = fixPrecision(at(atBob, x))
       const to = ['alice', 'jane'].map((name) => ({ name, key: `key-of-${name}` }))
       const { id, encoding } = fixed
-      tellSecret(atBob, 'secretShare', { group: 'g', id, encoding, to, provider: 'carol' })
+      tellSecret(atBob, 'secretShare', { group: 'g', protocol: 'additive', id, encoding, to, provider: 'carol' })
       // Alice hears of mallory's jane and carol: who deals her masks and sees what she masks knows her share. And jane
       // could be told of a false alice.
       for (const fake of [worker('jane', 'mallory'), worker('carol', 'mallory')]) atAlice.reach(fake)
@@ -549,7 +549,14 @@ describe.each([{ codec: false }, { codec: true }])('a private value, codec: $cod
           for (const one of [alice, jane, carol]) mallory.reach(one.as('mallory'))
           const { encoding } = fixPrecision([1])
           const to = ['alice', 'jane'].map((name) => ({ name, key: `key-of-${name}` }))
-          tellSecret(mallory, 'secretShare', { group: 'g', id: x.id, encoding, to, provider: 'carol' })
+          tellSecret(mallory, 'secretShare', {
+            group: 'g',
+            protocol: 'additive',
+            id: x.id,
+            encoding,
+            to,
+            provider: 'carol',
+          })
         },
         { ...NAMED, allowShares: [] },
       ],

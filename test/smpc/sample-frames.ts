@@ -49,8 +49,8 @@ export const sampleBodies: { readonly [N in SecretMessage]: SecretRequest<N> } =
   secretJoin: { ...group, protocol: 'additive', parties, index: 0, provider: 'carol' },
   secretProvide: { ...group, parties },
   secretPut: { ...group, out: X, share: { shape: [2], seed }, privacy: null },
-  secretRandom: { ...group, out: Y, shape: [2] },
-  secretShare: { ...group, id: X, encoding, to: keys, provider: 'carol' },
+  secretRandom: { ...group, seq: 3, out: Y, shape: [2] },
+  secretShare: { ...group, protocol: 'additive', id: X, encoding, to: keys, provider: 'carol' },
   secretTake: { ...group, from: 'bob', key: 'k1', out: X, shape: [2] },
   secretDeal: {
     ...group,
@@ -91,7 +91,7 @@ const numberOf = (name: SecretMessage): number => FIRST + Object.keys(sampleBodi
 export const sampleFrames: readonly Frame[] = [
   ...Object.entries(sampleBodies).map(([name, body], i): Frame => [FrameKind.request, FIRST + i, name, body]),
   [FrameKind.reply, numberOf('secretGet'), { data: words, rounds: 2 }],
-  [FrameKind.reply, numberOf('secretStats'), { commands: 6, openings: 2, bytesToEach: 48, bytesDealt: 48, shares: 3 }],
+  [FrameKind.reply, numberOf('secretStats'), { commands: 6, openings: 2, bytesSent: 96, bytesDealt: 48, shares: 3 }],
   [FrameKind.reply, numberOf('fixedGet'), ring],
   ...(['dealt', 'credit', 'end'] as const).map(
     (kind, i): Frame => [FrameKind.request, 50 + i, 'secretParts', { ...group, parts: [sampleParts[kind]] }],

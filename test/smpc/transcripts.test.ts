@@ -423,7 +423,7 @@ describe('cost', () => {
       const fromPeers = messages.filter((message) => partsOf(message).some(({ kind }) => kind === 'opening'))
       const statistics = {
         openings: after.parties[i]!.openings - before.parties[i]!.openings,
-        bytes: after.parties[i]!.bytesToEach - before.parties[i]!.bytesToEach,
+        bytes: (after.parties[i]!.bytesSent - before.parties[i]!.bytesSent) / peers,
         dealt: after.parties[i]!.bytesDealt - before.parties[i]!.bytesDealt,
       }
       // What a party says of itself is what was seen on its links.

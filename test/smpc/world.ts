@@ -100,4 +100,4 @@ export class StoredShares {
 }
 
 const wordsOfAll = (shares: readonly StoredShare[]): Promise<Words[]> =>
-  Promise.all(shares.map(async ({ value }) => (await value).data))
+  Promise.all(shares.map(async ({ value }) => (await value)[0]!.data))

@@ -6,7 +6,7 @@ import { type Correlation, elementsOf } from '../correlations.ts'
 import type { SecretHandlers } from '../handlers.ts'
 import { membersOf } from '../members.ts'
 import { Party } from '../party.ts'
-import { protocolOf } from '../protocols/index.ts'
+import { checkParties, protocolOf } from '../protocols/index.ts'
 import { Provider } from '../provider.ts'
 
 export const groupHandlers: SecretHandlers<
@@ -19,6 +19,7 @@ export const groupHandlers: SecretHandlers<
       throw sottoError('ERR_PARTIES', `party ${index} is to be ${parties[index]}, and this is ${session.host.id}`)
     }
     const protocol = protocolOf(body.protocol)
+    checkParties(protocol, parties.length, provider !== null)
     membersOf(session.host).add(session, body.group, () => new Party(session, { ...body, protocol }))
   },
 

@@ -14,7 +14,6 @@ import {
   combine,
   maySee,
   mayShare,
-  PUBLIC,
   plainAccess,
   refusedToShare,
 } from '../../worker/permissions.ts'
@@ -23,8 +22,10 @@ import { Poison } from '../../worker/store.ts'
 import { FixedPrecisionTensor } from '../fixed-precision.ts'
 import type { SecretHandlers } from '../handlers.ts'
 import { membersOf } from '../members.ts'
+import type { ShareWire } from '../messages.ts'
 import { Party } from '../party.ts'
-import { randomSeed } from '../prg.ts'
+import { checkParties, protocolOf } from '../protocols/index.ts'
+import type { Share } from '../protocols/protocol.ts'
 import { ring } from '../ring/choose.ts'
 import { ringTensor, roomFor } from '../ring/tensor.ts'
 import { sourceOf, specFor } from '../stored-fixed.ts'
@@ -47,21 +48,21 @@ export const secretHandlers: SecretHandlers<
     const party = partyOf(session, group)
     together(party, () => {
       checkNewShare(session, 'share', out, share.shape)
-      party.store(out, share.shape, shareFrom(share), { access: accessOf(privacy, session.name) })
+      party.store(out, share.shape, shareIn(party, share), { access: accessOf(privacy, session.name) })
     })
   },
 
-  secretRandom(session, { group, out, shape }) {
+  secretRandom(session, { group, seq, out, shape }) {
     const party = partyOf(session, group)
     together(party, () => {
       checkNewShare(session, 'sharedRandom', out, shape)
-      party.store(out, shape, shareFrom({ shape, seed: randomSeed() }), { access: PUBLIC })
+      party.random(seq, out, shape)
     })
   },
 
-  secretShare(session, { group, id, encoding, to, provider }) {
+  secretShare(session, { group, protocol, id, encoding, to, provider }) {
     const names = to.map(({ name }) => name)
-    checkClaims(session, group, names, provider)
+    checkClaims(session, group, { protocol, names, provider })
     const others = [...names, ...(provider === null ? [] : [provider])].filter((name) => name !== session.host.id)
     let failed: Error | null = null
     try {
@@ -74,7 +75,7 @@ export const secretHandlers: SecretHandlers<
       const { value, failure, failed: now } = source.encode()
       failed = now
       recordShared(session, spec, { parties: names, provider, tags })
-      const shares = sharesOf(value, to.length)
+      const shares = sharesOf(value, to.length, protocolOf(protocol))
       // Whoever gets a share can tell whether its group is the one that was meant.
       const members = access.length === 0 ? [] : others.map((name) => ({ name, key: session.peers.get(name)!.key }))
       to.forEach(({ name, key }, i) => {
@@ -100,7 +101,7 @@ export const secretHandlers: SecretHandlers<
       const access = accessFrom(deposit.access)
       checkGroup(session, party, from, deposit, access)
       checkNewShare(session, 'share', out, shape)
-      party.store(out, shape, shareFrom(deposit), { access, failure: deposit.failure ?? null })
+      party.store(out, shape, shareIn(party, deposit), { access, failure: deposit.failure ?? null })
     })
   },
 
@@ -120,7 +121,7 @@ export const secretHandlers: SecretHandlers<
 
   async secretGet(session, { group, seq, id, encoding }) {
     const party = partyOf(session, group)
-    const [stored, zeros] = together(party, () => {
+    const [stored, draws] = together(party, () => {
       const drawn = party.beginAlone(seq)
       return [party.share(id), drawn] as const
     })
@@ -128,7 +129,7 @@ export const secretHandlers: SecretHandlers<
     const spec = specFor(encoding, stored.shape)
     if (!maySee(access, session.name)) refuse(session, 'reveal', spec, { access })
     if (failure !== null) throw new Poison({ error: failure, access })
-    const answer = await party.outward(zeros, stored)
+    const answer = await party.outward(draws, stored)
     recordOpened(session, spec, { parties: party.options.parties, access })
     return answer
   },
@@ -136,14 +137,14 @@ export const secretHandlers: SecretHandlers<
   async secretOpen(session, { group, seq, id, to, key, encoding }) {
     const party = partyOf(session, group)
     try {
-      const [stored, zeros] = together(party, () => {
+      const [stored, draws] = together(party, () => {
         const drawn = party.beginAlone(seq)
         return [party.share(id), drawn] as const
       })
       const { access, shape, failure } = stored
       const spec = specFor(encoding, shape)
       if (!session.mayMoveTo(access, to)) refuse(session, 'reveal', spec, { to, access })
-      const { data } = await party.outward(zeros, stored)
+      const { data } = await party.outward(draws, stored)
       recordOpened(session, spec, { parties: party.options.parties, to, access })
       const deposit = { kind: 'share', shape, data, members: [], access: plainAccess(access) } as const
       hand(session, to, key, failure === null ? deposit : { ...deposit, failure })
@@ -164,7 +165,7 @@ export const secretHandlers: SecretHandlers<
     const spec = specFor(encoding, shape)
     checkRoom(session, 'reveal', [spec])
     checkNew(session, [out])
-    const words = opened.map((piece) => shareFrom(piece).data).reduce((a, b) => ring().add(a, b))
+    const words = opened.map((piece) => shareFrom(piece)[0]!.data).reduce((a, b) => ring().add(a, b))
     const access = opened.map((piece) => accessFrom(piece.access)).reduce(combine)
     const failure = opened.find((piece) => piece.failure !== undefined)?.failure ?? null
     const value = failure
@@ -186,15 +187,30 @@ function hand(session: HostSession, to: string, key: string, content: Deposit): 
   else deliver(session, to, key, content)
 }
 
+/** A share as it came, of as many components as this party holds. */
+function shareIn(party: Party, wire: ShareWire): Share {
+  const share = shareFrom(wire)
+  if (share.length === party.held.length) return share
+  throw sottoError('ERR_OUT_OF_STEP', `a share of ${party.options.protocol.name} has ${party.held.length} components`)
+}
+
+interface Claims {
+  readonly protocol: string
+  readonly names: readonly string[]
+  readonly provider: string | null
+}
+
 /** Where this worker is a party itself, it knows who the others are, and need not take a caller's word for it. */
-function checkClaims(session: HostSession, id: string, names: readonly string[], provider: string | null): void {
+function checkClaims(session: HostSession, id: string, { protocol, names, provider }: Claims): void {
   if (new Set([...names, provider]).size !== names.length + 1) {
     throw sottoError('ERR_PARTIES', 'share: each party, and the provider, is a worker of its own')
   }
+  checkParties(protocolOf(protocol), names.length, provider !== null)
   const member = membersOf(session.host).find(id)
   if (!(member instanceof Party)) return
-  const { parties: known, provider: dealer } = member.options
-  if (dealer === provider && known.length === names.length && known.every((name, i) => name === names[i])) return
+  const { parties: known, provider: dealer, protocol: mine } = member.options
+  const isSame = known.length === names.length && known.every((name, i) => name === names[i])
+  if (dealer === provider && mine.name === protocol && isSame) return
   throw sottoError('ERR_PARTIES', 'share: the parties named are not those of the group')
 }
 

@@ -8,20 +8,21 @@
 import { sizeOf } from '../../tensor/shape.ts'
 import { type CircuitName, circuitOf, type Layer, strideOf } from '../circuits.ts'
 import { bitsToWords, type Correlation, correctionBytes, plane } from '../correlations.ts'
+import { Prg, randomSeed } from '../prg.ts'
 import { ring } from '../ring/choose.ts'
 import type { Planes, Words } from '../ring/kernels.ts'
-import type { RingTensor } from '../ring/tensor.ts'
 import * as rt from '../ring/tensor.ts'
+import { type RingTensor, ringTensor } from '../ring/tensor.ts'
 import { type RingRow, ringRow } from '../ring-ops.ts'
-import type { CommandShape, Contribution, Cost, PartyContext, PartyOperand, Protocol } from './protocol.ts'
+import type { CommandShape, Contribution, Cost, PartyContext, PartyOperand, Protocol, Share } from './protocol.ts'
 
 const HALF = 1n << 62n
 /** Bits below the sign. */
 const LOW_BITS = 63
 const ALL_BITS = 64
 
-const isSecret = (operand: PartyOperand): operand is { readonly share: RingTensor } => 'share' in operand
-const tensorOf = (operand: PartyOperand): RingTensor => (isSecret(operand) ? operand.share : operand.known)
+const isSecret = (operand: PartyOperand): operand is { readonly share: Share } => 'share' in operand
+const tensorOf = (operand: PartyOperand): RingTensor => (isSecret(operand) ? operand.share[0]! : operand.known)
 
 /** A public value as a share: the first party holds it, the others hold zero. */
 const shareOf = ({ index }: PartyContext, operand: PartyOperand): RingTensor =>
@@ -370,6 +371,9 @@ function correlations(command: CommandShape): Correlation[] {
 
 export const additive: Protocol = {
   name: 'additive',
+  parties: [2, Infinity],
+  takesProvider: true,
+  held: (index) => [index],
   correlations,
 
   cost(command): Cost {
@@ -382,9 +386,11 @@ export const additive: Protocol = {
     }
   },
 
+  random: (_, shape) => [ringTensor(shape, new Prg(randomSeed()).stream(0).words(sizeOf(shape)))],
+
   run(context, op, operands, attrs, divisor) {
     const results = undivided(context, op, operands, attrs)
-    if (divisor === null) return results
-    return whenThere(results, async ([result]) => [await truncate(context, result!, divisor)])
+    if (divisor === null) return whenThere(results, (list) => list.map((result) => [result]))
+    return whenThere(results, async ([result]) => [[await truncate(context, result!, divisor)]])
   },
 }

@@ -1,0 +1,303 @@
+/**
+ * What is told by the bits of a secret. x = u + v with u = x_0 + x_1 known to one party and v = x_2 known to the two
+ * others, so that their bits are secrets of known summands (P. Mohassel, P. Rindal, "ABY3", CCS 2018, §5.3); the carries
+ * of u + v come from a tree on bit-packed planes. Random bits known in both kinds of sharing, made while the tree grows,
+ * bring the outcome back to the ring: the last layer is opened with one of them on top, and with a factor that was
+ * multiplied by the random bit beforehand a product with the outcome comes out of the same round.
+ */
+import { type CircuitName, circuitOf, type Gate, strideOf } from '../../circuits.ts'
+import { bitsToWords, plane } from '../../correlations.ts'
+import { ring } from '../../ring/choose.ts'
+import type { Planes, Words } from '../../ring/kernels.ts'
+import { bytesOf, concatenated, wordsOf } from '../../ring/tensor.ts'
+import { ringRow } from '../../ring-ops.ts'
+import type { Share } from '../protocol.ts'
+import { andSummand, timesSummand } from './products.ts'
+import type { Pair, Seat } from './seat.ts'
+
+/** Bits below the sign. */
+const LOW_BITS = 63
+const ALL_BITS = 64
+
+type Bits = Pair<Planes>
+
+const words = (share: Share): Pair<Words> => [share[0]!.data, share[1]!.data]
+const xorBits = ([a, aNext]: Bits, [b, bNext]: Bits): Bits => [ring().xor(a, b), ring().xor(aNext, bNext)]
+const planeOf = ([mine, next]: Bits, index: number, stride: number): Bits => [
+  plane(mine, index, stride),
+  plane(next, index, stride),
+]
+const planesOf = (bits: Bits, count: number, stride: number): Bits[] =>
+  Array.from({ length: count }, (_, i) => planeOf(bits, i, stride))
+
+/** What this party knows of x = u + v: u at place 0, v at the others. */
+function addendOf(seat: Seat, [mine, next]: Pair<Words>): Words {
+  return seat.place === 0 ? ring().add(mine, next) : seat.place === 1 ? next : mine
+}
+
+/**
+ * Bits of u, known at place 0, and of v, known at the others, as components of u ⊕ v and of u ∧ v.
+ *
+ * u has a component drawn by places 0 and 2, and one that place 0 hands to place 1; v is the component of 1 and 2. Of the
+ * product, places 1 and 2 each work out a summand, and hand it to the other less what they drew with place 0. One round,
+ * two if there are products; an eighth of a byte for each bit of u, and two eighths for each product, of all together.
+ *
+ * @param mine planes of u, or of v
+ * @param products how many of the lowest bits are multiplied
+ */
+async function metBits(
+  seat: Seat,
+  mine: Planes,
+  stride: number,
+  products: number,
+): Promise<{ readonly differ: Bits; readonly both: Bits }> {
+  const low = products * stride
+  const hasProducts = low > 0
+  if (seat.place === 0) {
+    const [mask, before, after] = [seat.planesBefore(mine.length), seat.planesBefore(low), seat.planesAfter(low)]
+    const rest = ring().xor(mine, mask)
+    await seat.swap([[1, rest]], [])
+    if (hasProducts) await seat.swap([], [])
+    return { differ: [mask, rest], both: [before, after] }
+  }
+  const isFirst = seat.place === 1
+  const v = mine.subarray(0, low)
+  if (isFirst) {
+    const drawn = seat.planesBefore(low)
+    const expected = [[0, mine.length] as const, ...(hasProducts ? [[2, low] as const] : [])]
+    const [rest, theirs] = await seat.swap([], expected)
+    if (!hasProducts) return { differ: [rest!, mine], both: [drawn, drawn] }
+    const product = ring().xor(ring().and(rest!.subarray(0, low), v), drawn)
+    await seat.swap([[2, product]], [])
+    return { differ: [rest!, mine], both: [drawn, ring().xor(product, theirs!)] }
+  }
+  const [mask, drawn] = [seat.planesAfter(mine.length), seat.planesAfter(low)]
+  if (!hasProducts) {
+    await seat.swap([], [])
+    return { differ: [mine, mask], both: [drawn, drawn] }
+  }
+  const product = ring().xor(ring().and(mask.subarray(0, low), v), drawn)
+  await seat.swap([[1, product]], [])
+  const [theirs] = await seat.swap([], [[1, low]])
+  return { differ: [mine, mask], both: [ring().xor(product, theirs!), drawn] }
+}
+
+/** Random bits that nobody knows, as components of bits and of words; and others times them. */
+interface RandomBits {
+  readonly bits: Bits
+  readonly words: Pair<Words>
+  readonly products: readonly Pair<Words>[]
+}
+
+/**
+ * Draws β = s ⊕ t, s known at place 0 and t at the others; β = s + t − 2·s·t, where places 1 and 2 work the product out as
+ * {@link metBits} does. Two rounds, and one for factors; 24 bytes a bit of all together, and 24 for each factor.
+ */
+async function randomBits(
+  seat: Seat,
+  size: number,
+  planes: number,
+  factors: readonly Pair<Words>[],
+): Promise<RandomBits> {
+  const n = planes * size
+  const bytes = planes * strideOf(size)
+  const bits: Bits = [seat.planesBefore(bytes), seat.planesAfter(bytes)]
+  const toWords = (of: Planes): Words => bitsToWords(of, size, planes)
+  const less = (x: Words, product: Words): Words => ring().sub(x, ring().mulScalar(product, 2n))
+  const arithmetic = async (): Promise<Pair<Words>> => {
+    if (seat.place === 0) {
+      const [mask, before, after] = [seat.wordsBefore(n), seat.wordsBefore(n), seat.wordsAfter(n)]
+      const rest = ring().sub(toWords(ring().xor(...bits)), mask)
+      await seat.swap([[1, bytesOf(rest)]], [])
+      await seat.swap([], [])
+      return [less(mask, before), less(rest, after)]
+    }
+    if (seat.place === 1) {
+      const drawn = seat.wordsBefore(n)
+      const [received, theirs] = await seat.swap([], [[0, 8 * n], [2, 8 * n]]) // biome-ignore format: pairs
+      const rest = wordsOf(received!)
+      const t = toWords(bits[1])
+      const product = ring().sub(ring().mul(rest, t), drawn)
+      await seat.swap([[2, bytesOf(product)]], [])
+      return [less(rest, drawn), less(t, ring().add(product, wordsOf(theirs!)))]
+    }
+    const [mask, drawn] = [seat.wordsAfter(n), seat.wordsAfter(n)]
+    const t = toWords(bits[0])
+    const product = ring().sub(ring().mul(mask, t), drawn)
+    await seat.swap([[1, bytesOf(product)]], [])
+    const [theirs] = await seat.swap([], [[1, 8 * n]])
+    return [less(t, ring().add(product, wordsOf(theirs!))), less(mask, drawn)]
+  }
+  const inWords = await arithmetic()
+  if (factors.length === 0) return { bits, words: inWords, products: [] }
+  const summands = factors.map((factor) => timesSummand(seat, inWords, factor))
+  const [mine, next] = await seat.reshare(wordsOf(concatenated(summands.map(bytesOf))))
+  const products = factors.map(
+    (_, i): Pair<Words> => [mine.subarray(i * n, (i + 1) * n), next.subarray(i * n, (i + 1) * n)],
+  )
+  return { bits, words: inWords, products }
+}
+
+/** From t = bit ⊕ β, opened: bit = t + (1 − 2t)·β, and bit · y = t·y + (1 − 2t)·(β·y). Local. */
+function injected(seat: Seat, t: Words, random: RandomBits, factors: readonly Pair<Words>[]): Pair<Words>[] {
+  const sign = ring().addScalar(ring().mulScalar(t, -2n), 1n)
+  const flipped = random.words.map((part) => ring().mul(sign, part)) as [Words, Words]
+  // What is public is part of component 0.
+  if (seat.place === 0) flipped[0] = ring().add(flipped[0], t)
+  if (seat.place === 2) flipped[1] = ring().add(flipped[1], t)
+  const products = factors.map((factor, j) =>
+    factor.map((part, i) => ring().add(ring().mul(t, part), ring().mul(sign, random.products[j]![i]!))),
+  ) as [Words, Words][]
+  return [flipped, ...products]
+}
+
+/** The inputs of gates, one after another, as components. */
+function inputsOf(wires: readonly number[], registers: readonly Bits[]): Bits {
+  return [
+    concatenated(wires.map((wire) => registers[wire]![0])),
+    concatenated(wires.map((wire) => registers[wire]![1])),
+  ]
+}
+
+/** This party's summands of the gates of a layer, one after another. */
+function layerSummands(
+  seat: Seat,
+  { wires, gates }: { readonly wires: readonly number[]; readonly gates: readonly Gate[] },
+  registers: readonly Bits[],
+  stride: number,
+): Planes {
+  const left = inputsOf(gates.map((gate) => wires[gate.left]!), registers) // biome-ignore format: pairs
+  const right = inputsOf(gates.map((gate) => wires[gate.right]!), registers) // biome-ignore format: pairs
+  return andSummand(seat.zeroPlanes(gates.length * stride), left, right)
+}
+
+/** Runs the layers of a circuit. One round and an eighth of a byte for each gate, of each party, a layer. */
+async function runCircuit(
+  seat: Seat,
+  layers: ReturnType<typeof circuitOf>['layers'],
+  registers: Bits[],
+  stride: number,
+): Promise<void> {
+  for (const layer of layers) {
+    const results = await seat.resharePlanes(layerSummands(seat, layer, registers, stride))
+    layer.gates.forEach(({ into, adds }, i) => {
+      const result = planeOf(results, i, stride)
+      registers[into] = adds ? xorBits(registers[into]!, result) : result
+    })
+  }
+}
+
+/** Runs a circuit that ends in one gate; gives this party's summand of the register that it ends in. */
+async function summandAtRoot(
+  seat: Seat,
+  name: CircuitName,
+  bits: number,
+  registers: Bits[],
+  stride: number,
+): Promise<Planes> {
+  const layers = circuitOf(name, bits).layers
+  await runCircuit(seat, layers.slice(0, -1), registers, stride)
+  const last = layers.at(-1)!
+  const [{ into, adds }] = last.gates as [Gate]
+  const summand = layerSummands(seat, last, registers, stride)
+  return adds ? ring().xor(summand, registers[into]![0]) : summand
+}
+
+/**
+ * The sign of x as 0 or 1, and the sign times others: u_63 ⊕ v_63 ⊕ (the carry into bit 63). Eight rounds; of all together
+ * 8 bytes for u, 15.75 for u ∧ v, 43.9 for the tree, 0.75 for the opening and 24 for the random bit: 30.8 for each party,
+ * and 8 for each factor.
+ */
+export async function negative(seat: Seat, x: Share, others: readonly Share[]): Promise<Pair<Words>[]> {
+  const size = x[0]!.data.length
+  const stride = strideOf(size)
+  const factors = others.map(words)
+  const [sign, random] = await seat.beside(
+    async (tree) => {
+      const { differ, both } = await metBits(tree, ring().toPlanes(addendOf(tree, words(x))), stride, LOW_BITS)
+      const registers = [...planesOf(both, LOW_BITS, stride), ...planesOf(differ, LOW_BITS, stride)]
+      const carry = await summandAtRoot(tree, 'lessThan', LOW_BITS, registers, stride)
+      return ring().xor(carry, planeOf(differ, LOW_BITS, stride)[0])
+    },
+    (mask) => randomBits(mask, size, 1, factors),
+  )
+  const t = await seat.openSummands(ring().xor(sign, random.bits[0]))
+  return injected(seat, ring().fromPlane(t, size), random, factors)
+}
+
+/** Whether x is 0: whether all bits of u and of −v agree. Seven rounds; 18.5 bytes for each party. */
+export async function zero(seat: Seat, x: Share): Promise<Pair<Words>> {
+  const size = x[0]!.data.length
+  const stride = strideOf(size)
+  const [isZero, random] = await seat.beside(
+    async (tree) => {
+      const addend = addendOf(tree, words(x))
+      const mine = tree.place === 0 ? ring().toPlanes(addend) : ring().not(ring().toPlanes(ring().neg(addend)))
+      const { differ } = await metBits(tree, mine, stride, 0)
+      return summandAtRoot(tree, 'allOnes', ALL_BITS, planesOf(differ, ALL_BITS, stride), stride)
+    },
+    (mask) => randomBits(mask, size, 1, []),
+  )
+  const t = await seat.openSummands(ring().xor(isZero, random.bits[0]))
+  return injected(seat, ring().fromPlane(t, size), random, [])[0]!
+}
+
+/** The lowest bits of x, along a new last axis: u_i ⊕ v_i ⊕ (the carry into bit i). */
+export async function lowBits(seat: Seat, x: Share, count: number): Promise<Pair<Words>> {
+  const size = x[0]!.data.length
+  const stride = strideOf(size)
+  const [bits, random] = await seat.beside(
+    async (tree): Promise<Bits> => {
+      const mine = ring()
+        .toPlanes(addendOf(tree, words(x)))
+        .subarray(0, count * stride)
+      const { differ, both } = await metBits(tree, mine, stride, count - 1)
+      if (count === 1) return differ
+      const registers = [...planesOf(both, count - 1, stride), ...planesOf(differ, count - 1, stride)]
+      await runCircuit(tree, circuitOf('borrows', count - 1).layers, registers, stride)
+      const carries = inputsOf([...Array(count - 1).keys()], registers)
+      const none = new Uint8Array(stride)
+      return xorBits(differ, [concatenated([none, carries[0]]), concatenated([none, carries[1]])])
+    },
+    (mask) => randomBits(mask, size, count, []),
+  )
+  const t = await seat.openPlanes(xorBits(bits, random.bits))
+  const [result] = injected(seat, bitsToWords(t, size, count), random, [])
+  // Plane by plane to value by value.
+  return result!.map((data) => ringRow('transpose').clear([{ shape: [count, size], data }], [[1, 0]])[0]!.data) as [
+    Words,
+    Words,
+  ]
+}
+
+/** Rounds, and bytes that all parties send together. */
+export function costOfBits(
+  op: 'negative' | 'zero' | 'lowBits',
+  size: number,
+  { factors = 0, count = 1 }: { readonly factors?: number; readonly count?: number } = {},
+): { readonly rounds: number; readonly bytes: number } {
+  const stride = strideOf(size)
+  const gatesOf = (name: CircuitName, bits: number, but = 0): number =>
+    circuitOf(name, bits).gates - but * circuitOf(name, bits).layers.at(-1)!.gates.length
+  const layersOf = (name: CircuitName, bits: number): number => circuitOf(name, bits).layers.length
+  const random = 24 * size * count + 24 * size * factors
+  switch (op) {
+    case 'negative':
+      return {
+        rounds: 2 + layersOf('lessThan', LOW_BITS),
+        bytes: (ALL_BITS + 2 * LOW_BITS + 3 * gatesOf('lessThan', LOW_BITS, 1) + 6) * stride + random,
+      }
+    case 'zero':
+      return {
+        rounds: 1 + layersOf('allOnes', ALL_BITS),
+        bytes: (ALL_BITS + 3 * gatesOf('allOnes', ALL_BITS, 1) + 6) * stride + random,
+      }
+    case 'lowBits': {
+      const carries = count > 1 ? layersOf('borrows', count - 1) : 0
+      const gates = count > 1 ? gatesOf('borrows', count - 1) : 0
+      // The random bits take two rounds, whatever goes on beside them.
+      const rounds = Math.max(2, count > 1 ? 2 + carries : 1) + 1
+      return { rounds, bytes: (count + 2 * (count - 1) + 3 * gates + 3 * count) * stride + random }
+    }
+  }
+}

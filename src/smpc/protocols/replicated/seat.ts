@@ -1,0 +1,128 @@
+/**
+ * A party's place in a command of replicated sharing among three: x = x_0 + x_1 + x_2, and party i holds x_i and x_{i+1}
+ * (T. Araki et al., "High-throughput semi-honest secure three-party computation with an honest majority", CCS 2016, whose
+ * shares are sums of these). Component j is known to the parties j and j − 1, who have a stream in common.
+ *
+ * Places are counted from whoever has the special part in a command, and that part goes round from command to command, so
+ * that all work alike.
+ */
+import { Prg, type PrgStream } from '../../prg.ts'
+import { ring } from '../../ring/choose.ts'
+import type { Planes, Words } from '../../ring/kernels.ts'
+import { bytesOf, wordsOf } from '../../ring/tensor.ts'
+import type { PartyContext } from '../protocol.ts'
+
+export type Place = 0 | 1 | 2
+
+/** The two components of a value that a party holds: of words, or of planes of bits. */
+export type Pair<T> = readonly [mine: T, next: T]
+
+export class Seat {
+  /** Counted from who has the special part. */
+  readonly place: Place
+  readonly context: PartyContext
+  readonly #before: PrgStream
+  readonly #after: PrgStream
+
+  private constructor(context: PartyContext, before: PrgStream, after: PrgStream) {
+    this.context = context
+    this.place = ((context.index + 3 - (context.seq % 3)) % 3) as Place
+    this.#before = before
+    this.#after = after
+  }
+
+  static async of(context: PartyContext): Promise<Seat> {
+    const { index } = context
+    const [before, after] = await Promise.all([context.common((index + 2) % 3), context.common((index + 1) % 3)])
+    return new Seat(context, before, after)
+  }
+
+  /** Two things that go on side by side, each with streams of its own. */
+  async beside<A, B>(first: (seat: Seat) => Promise<A>, second: (seat: Seat) => Promise<B>): Promise<[A, B]> {
+    const [one, two] = [this.#fork(), this.#fork()]
+    return this.context.beside(
+      (context) => first(new Seat(context, ...one)),
+      (context) => second(new Seat(context, ...two)),
+    )
+  }
+  #fork(): [before: PrgStream, after: PrgStream] {
+    const seeded = (stream: PrgStream): PrgStream => new Prg(stream.bytes(32)).stream(0)
+    return [seeded(this.#before), seeded(this.#after)]
+  }
+
+  /** Uniform words known to the party before this one and to it, as is the component that this one holds first. */
+  wordsBefore(n: number): Words {
+    return this.#before.words(n)
+  }
+  /** Uniform words known to this party and the next, as is the component that it holds second. */
+  wordsAfter(n: number): Words {
+    return this.#after.words(n)
+  }
+  planesBefore(bytes: number): Planes {
+    return this.#before.bytes(bytes)
+  }
+  planesAfter(bytes: number): Planes {
+    return this.#after.bytes(bytes)
+  }
+
+  /** Words of all parties that add up to zero: α_i = F(k_{i+1}) − F(k_i) (Araki et al., §3.3). */
+  zeros(n: number): Words {
+    return ring().sub(this.#after.words(n), this.#before.words(n))
+  }
+  zeroPlanes(bytes: number): Planes {
+    return ring().xor(this.#after.bytes(bytes), this.#before.bytes(bytes))
+  }
+
+  /** Position among the parties of who has a place. */
+  #partyAt(place: number): number {
+    return (this.context.index + place - this.place + 3) % 3
+  }
+
+  /** One round: hands bytes to places, and gives what comes from others, in the order given. */
+  async swap(
+    outgoing: readonly (readonly [to: Place, data: Uint8Array])[],
+    incoming: readonly (readonly [from: Place, bytes: number])[],
+  ): Promise<readonly Uint8Array[]> {
+    return this.context.swap(
+      outgoing.map(([to, data]) => ({ to: this.#partyAt(to), data })),
+      incoming.map(([from, bytes]) => ({ from: this.#partyAt(from), bytes })),
+    )
+  }
+
+  /** From summands of all parties, which {@link zeros} have made uniform, to components: each goes to the party before. */
+  async reshare(mine: Words): Promise<Pair<Words>> {
+    return [mine, wordsOf(await this.#fromNext(bytesOf(mine)))]
+  }
+  async resharePlanes(mine: Planes): Promise<Pair<Planes>> {
+    return [mine, await this.#fromNext(mine)]
+  }
+  async #fromNext(mine: Uint8Array): Promise<Uint8Array> {
+    const { index } = this.context
+    const [theirs] = await this.context.swap(
+      [{ to: (index + 2) % 3, data: mine }],
+      [{ from: (index + 1) % 3, bytes: mine.length }],
+    )
+    return theirs!
+  }
+
+  /** Opens planes of which each party has a summand: what it sends says nothing but what comes out. */
+  async openSummands(mine: Planes): Promise<Planes> {
+    const { index } = this.context
+    const others = [(index + 1) % 3, (index + 2) % 3]
+    const theirs = await this.context.swap(
+      others.map((to) => ({ to, data: mine })),
+      others.map((from) => ({ from, bytes: mine.length })),
+    )
+    return theirs.reduce((sum, planes) => ring().xor(sum, planes), mine)
+  }
+
+  /** Opens planes by their components: each party lacks one, which the party before it hands over. */
+  async openPlanes([mine, next]: Pair<Planes>): Promise<Planes> {
+    const { index } = this.context
+    const [missing] = await this.context.swap(
+      [{ to: (index + 1) % 3, data: mine }],
+      [{ from: (index + 2) % 3, bytes: mine.length }],
+    )
+    return ring().xor(ring().xor(mine, next), missing!)
+  }
+}
