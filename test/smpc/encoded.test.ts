@@ -30,6 +30,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { AnyEncoded } from '../../src/smpc/encoded-tensor.ts'
 import { INTEGER, scaleOf } from '../../src/smpc/encoding.ts'
 import { integersOf } from '../../src/smpc/fixed-precision.ts'
+import type { GroupOptions } from '../../src/smpc/group.ts'
 import { readyForTest, settled } from '../backend.ts'
 import { codeOf, inProcess as workerKinds } from '../conformance/workers.ts'
 import { type Call, generator, type OperandSample, type TensorSample } from '../tensor/op-samples.ts'
@@ -160,14 +161,25 @@ const onWorker = (worker: () => Worker): Kind => ({
     }),
   read: (x) => (x as FixedPrecisionPointer).fetch(),
 })
-const among = (calls: number, members: () => readonly Worker[]): Kind => ({
+/** Secrets of parties, with the first of those named for a provider. */
+const among = (calls: number, members: () => readonly Worker[]): Kind =>
+  secretOf(calls, members, () => {
+    const [provider, ...parties] = members()
+    return [parties, { provider: provider! }]
+  })
+const replicated = (calls: number, members: () => readonly Worker[]): Kind =>
+  secretOf(calls, members, () => [members(), { protocol: 'replicated' }])
+const secretOf = (
+  calls: number,
+  members: () => readonly Worker[],
+  group: () => [parties: readonly Worker[], options: GroupOptions],
+): Kind => ({
   isSecret: true,
   places: members,
   calls,
   make: (sample, precision) =>
     once(plainOf(sample), (t) => {
-      const [provider, ...parties] = members()
-      return share(sample.dtype === 'float32' ? fixPrecision(t, precision) : t, parties, { provider: provider! })
+      return share(sample.dtype === 'float32' ? fixPrecision(t, precision) : t, ...group())
     }),
   read: (x) => (x as SharedTensor).get(),
 })
@@ -175,7 +187,8 @@ const kinds = {
   'public, here': here,
   'public, on a worker': onWorker(() => workers.bob),
   'secret among two': among(2, () => [workers.provider, workers.bob, workers.alice]),
-  'secret among three': among(4, () => [workers.provider, workers.bob, workers.alice, workers.jane]),
+  'secret among three': among(3, () => [workers.provider, workers.bob, workers.alice, workers.jane]),
+  'secret among three, replicated': replicated(3, () => [workers.bob, workers.alice, workers.jane]),
 } satisfies Record<string, Kind>
 const five = among(8, () => [workers.provider, workers.bob, workers.alice, workers.jane, workers.carol, workers.dave])
 
@@ -1158,6 +1171,7 @@ describe.each(Object.entries(workerKinds))('on workers %s', (_, make) => {
     ['public', onWorker(() => members[1]!)],
     ['secret among two', among(1, () => members.slice(0, 3))],
     ['secret among three', among(1, () => members)],
+    ['secret among three, replicated', replicated(1, () => members.slice(1))],
   ] as const)('a few methods and gradients, %s', async (_, kind) => {
     await together(
       few.flatMap((name) => {

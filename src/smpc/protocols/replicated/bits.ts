@@ -52,7 +52,7 @@ async function metBits(
   products: number,
 ): Promise<{ readonly differ: Bits; readonly both: Bits }> {
   const low = products * stride
-  const hasProducts = low > 0
+  const hasProducts = products > 0
   if (seat.place === 0) {
     const [mask, before, after] = [seat.planesBefore(mine.length), seat.planesBefore(low), seat.planesAfter(low)]
     const rest = ring().xor(mine, mask)

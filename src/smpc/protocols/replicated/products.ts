@@ -3,6 +3,7 @@
  * with words that add up to zero on top it hands its sum to the party before. One round, 8 bytes an element of the result
  * for each party, whatever the bilinear map.
  */
+import { sameShape } from '../../../tensor/shape.ts'
 import { ring } from '../../ring/choose.ts'
 import type { Planes, Words } from '../../ring/kernels.ts'
 import type { RingTensor } from '../../ring/tensor.ts'
@@ -19,7 +20,7 @@ export function summandOf(
   [y, yNext]: Share,
   attrs: readonly unknown[],
 ): RingTensor {
-  if (op === 'mul' && x!.data.length === y!.data.length) {
+  if (op === 'mul' && sameShape(x!.shape, y!.shape)) {
     return { shape: x!.shape, data: timesSummand(seat, [x!.data, xNext!.data], [y!.data, yNext!.data]) }
   }
   const both: RingTensor = { shape: y!.shape, data: ring().add(y!.data, yNext!.data) }

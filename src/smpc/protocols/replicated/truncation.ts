@@ -74,7 +74,7 @@ export async function truncated(seat: Seat, dividend: Dividend, divisor: number)
   const fromHelper = (isFused ? 8 * n : 0) + (isFirst ? 0 : 8 * n + carried)
   const [theirs, helpers] = await seat.swap(
     [[other, bytesOf(shifted)]],
-    fromHelper > 0 ? [[other, 8 * n], [0, fromHelper]] : [[other, 8 * n]], // biome-ignore format: pairs
+    isFused || !isFirst ? [[other, 8 * n], [0, fromHelper]] : [[other, 8 * n]], // biome-ignore format: pairs
   )
   const opened = ring().add(shifted, wordsOf(theirs!))
   const c = isFused ? ring().add(opened, wordsOf(helpers!.subarray(0, 8 * n))) : opened
