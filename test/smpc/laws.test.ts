@@ -1,5 +1,5 @@
 /**
- * The laws of additive sharing: what shares add up to and what they show, how products are brought back to scale, what
+ * The laws of sharing, additive and replicated: what shares add up to and what they show, how products are brought back to scale, what
  * correlations hold, and what the circuits of comparisons compute.
  *
  * Secrets are chosen by seed; masks come from the system, unless a test says otherwise.
@@ -14,6 +14,8 @@ import { type Correlation, correctionBytes, deal, plane } from '../../src/smpc/c
 import { fixedEncoding } from '../../src/smpc/encoding.ts'
 import { tellSecret } from '../../src/smpc/group.ts'
 import { Prg, PrgStream } from '../../src/smpc/prg.ts'
+import { protocols } from '../../src/smpc/protocols/index.ts'
+import { replicated } from '../../src/smpc/protocols/replicated.ts'
 import { ring } from '../../src/smpc/ring/choose.ts'
 import type { Planes, Words } from '../../src/smpc/ring/kernels.ts'
 import { bytesOf, ringTensor } from '../../src/smpc/ring/tensor.ts'
@@ -23,7 +25,18 @@ import { newId } from '../../src/tensor/location.ts'
 import { type Shape, sizeOf } from '../../src/tensor/shape.ts'
 import { readyForTest } from '../backend.ts'
 import { ByteCounts, byteBound, criticalValue, fromUniform } from '../reference/chi-square.ts'
-import { dealt, edges, randomWords, seedFrom, signed, sumOf, together, wordsFrom, wrappingShares } from './lockstep.ts'
+import {
+  dealt,
+  edges,
+  randomWords,
+  seedFrom,
+  signed,
+  sumOf,
+  type TogetherOptions,
+  together,
+  wordsFrom,
+  wrappingShares,
+} from './lockstep.ts'
 import { StoredShares, World } from './world.ts'
 
 const isLong = process.env['SOTTO_LONG'] !== undefined
@@ -347,9 +360,9 @@ describe('truncation', () => {
   const VALUES = isLong ? 1_000_000 : 50_000
   const CHUNK = 25_000
 
-  it.each([2, 3, 5, 10])(
-    'among %i parties makes no large error, and on average none',
-    async (parties) => {
+  it.each([...[2, 3, 5, 10].map((parties) => ['additive', parties] as const), ['replicated', 3] as const])(
+    'of %s shares among %i parties makes no large error, and on average none',
+    async (name, parties) => {
       const random = new SeededRandom(parties)
       for (const [divisor, values] of [
         [2n ** 16n, VALUES],
@@ -361,7 +374,8 @@ describe('truncation', () => {
         while (errors.count < values) {
           const x = numbers(random, Math.min(CHUNK, values - errors.count))
           const shares = wrappingShares(random, x, parties)
-          const [y] = await together('clone', [{ shape: [x.length], shares }], random, { divisor: Number(divisor) })
+          const options = { divisor: Number(divisor), protocol: protocols[name] }
+          const [y] = await together('clone', [{ shape: [x.length], shares }], random, options)
           errors.add(x, y!)
         }
         if (isLong) console.log(`${parties} parties, by ${divisor}: ${errors}`)
@@ -417,35 +431,61 @@ describe('truncation', () => {
       limit - 1n,
     ]
     const random = new SeededRandom(2)
-    for (const parties of [2, 3, 5, 10]) {
-      for (const divisor of [2n, 2n ** 16n, 2n ** 31n, 3n, 1000n]) {
-        const cases = values.flatMap((x) =>
-          // The opened number is around 0, 2^62, 2^63 and the top of the ring, and so is the mask.
-          [0n, limit, 2n ** 63n, 2n ** 63n + limit].flatMap((edge) =>
-            range(5).flatMap((near) => [
-              [x, edge + BigInt(near) - 2n] as const,
-              [x, edge - x - limit + BigInt(near) - 2n] as const,
-            ]),
-          ),
-        )
-        const x = wordsFrom(cases.map(([value]) => value))
-        const r = wordsFrom(cases.map(([, mask]) => mask))
-        const { quotient, top } = ring().truncationOf(r, divisor)
-        const fields = [r, quotient, top].map((words) => wrappingShares(random, words, parties))
-        const [y] = await together(
-          'clone',
-          [{ shape: [x.length], shares: wrappingShares(random, x, parties) }],
-          random,
-          {
-            divisor: Number(divisor),
-            deal: () => range(parties).map((party) => fields.map((shares) => shares[party]!)),
-          },
-        )
+    for (const divisor of [2n, 2n ** 16n, 2n ** 31n, 3n, 1000n]) {
+      const cases = values.flatMap((x) =>
+        // The opened number is around 0, 2^62, 2^63 and the top of the ring, and so is the mask.
+        [0n, limit, 2n ** 63n, 2n ** 63n + limit].flatMap((edge) =>
+          range(5).flatMap((near) => [
+            [x, edge + BigInt(near) - 2n] as const,
+            [x, edge - x - limit + BigInt(near) - 2n] as const,
+          ]),
+        ),
+      )
+      const x = wordsFrom(cases.map(([value]) => value))
+      const r = wordsFrom(cases.map(([, mask]) => mask))
+      const divided = async (parties: number, options: TogetherOptions): Promise<void> => {
+        const secret = { shape: [x.length], shares: wrappingShares(random, x, parties) }
+        const [y] = await together('clone', [secret], random, { divisor: Number(divisor), ...options })
         const wrong = cases.filter(([value], i) => !isRight(value, signed(y![i]!), divisor))
         expect(wrong).toEqual([])
       }
+      for (const parties of [2, 3, 5, 10]) {
+        const { quotient, top } = ring().truncationOf(r, divisor)
+        const fields = [r, quotient, top].map((words) => wrappingShares(random, words, parties))
+        await divided(parties, { deal: () => range(parties).map((party) => fields.map((shares) => shares[party]!)) })
+      }
+      for (const helper of range(3)) {
+        const [first, second] = wrappingShares(random, r, 2) as [Words, Words]
+        // The helper draws one summand of the mask with each of the others, before all else.
+        const streams = drawing(random, (pair) => {
+          if (!pair.includes(helper)) return null
+          return pair.includes((helper + 1) % 3) ? first : second
+        })
+        await divided(3, { protocol: replicated, seq: helper, streams })
+      }
     }
   })
+
+  type Streams = NonNullable<TogetherOptions['streams']>
+  /** Streams from which both of a pair draw the same words, the first of them as they are given. */
+  function drawing(random: SeededRandom, firstOf: (pair: Parameters<Streams>[0]) => Words | null): Streams {
+    const draws = new Map<string, Words[]>()
+    return (pair) => {
+      const drawn = draws.get(`${pair}`) ?? []
+      draws.set(`${pair}`, drawn)
+      let at = 0
+      const words = (n: number): Words => {
+        if (drawn[at] === undefined) {
+          const made = randomWords(random, n)
+          const first = at === 0 ? firstOf(pair) : null
+          if (first !== null) made.set(first)
+          drawn.push(made)
+        }
+        return drawn[at++]!
+      }
+      return { words } as PrgStream
+    }
+  }
 
   it.each([2, 3, 5, 10])('is the same between %i workers, of shares that wrap', async (parties) => {
     const random = new SeededRandom(100 + parties)
@@ -788,7 +828,10 @@ describe('circuits', () => {
     expect(circuitOf('allOnes', 64)).toMatchObject({ wires: 126, layers: { length: 6 } })
   })
 
-  it.each([2, 3, 5])('compare the same on shares that wrap, among %i', async (parties) => {
+  it.each([
+    ...[2, 3, 5].map((parties) => ['additive', parties, 1] as const),
+    ...[0, 1, 2].map((seq) => ['replicated', 3, seq] as const),
+  ])('compare the same on %s shares that wrap, among %i, in turn %i', async (name, parties, seq) => {
     const random = new SeededRandom(12)
     const values = wordsFrom([
       ...[0n, 1n, -1n, 2n, -2n, 2n ** 62n, -(2n ** 62n), 2n ** 63n - 1n, -(2n ** 63n), 65_536n, -65_536n],
@@ -798,17 +841,18 @@ describe('circuits', () => {
     const shape = [values.length]
     const secret = (words: Words) => ({ shape, shares: wrappingShares(random, words, parties) })
     const factors = [randomWords(random, values.length), randomWords(random, values.length)]
+    const options = { protocol: protocols[name], seq }
 
     const isNegative = Array.from(values, (word) => (signed(word) < 0n ? 1n : 0n))
-    const [bit, ...products] = await together('negative', [values, ...factors].map(secret), random)
+    const [bit, ...products] = await together('negative', [values, ...factors].map(secret), random, options)
     expect(bit).toEqual(wordsFrom(isNegative))
     expect(products).toEqual(factors.map((words) => wordsFrom(Array.from(words, (word, i) => word * isNegative[i]!))))
 
-    const [isZero] = await together('zero', [secret(values)], random)
+    const [isZero] = await together('zero', [secret(values)], random, options)
     expect(isZero).toEqual(wordsFrom(Array.from(values, (word) => (word === 0n ? 1n : 0n))))
 
     for (const count of [1, 2, 3, 17, 62]) {
-      const [bits] = await together('lowBits', [secret(values)], random, { attrs: [count] })
+      const [bits] = await together('lowBits', [secret(values)], random, { ...options, attrs: [count] })
       expect(bits).toEqual(wordsFrom(Array.from(values).flatMap((word) => range(count).map((j) => bitOf(word, j)))))
     }
   })

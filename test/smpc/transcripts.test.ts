@@ -8,6 +8,7 @@ import { SeededRandom } from '../../src/data/random.ts'
 import { strideOf } from '../../src/smpc/circuits.ts'
 import { fixedEncoding, TRUTH } from '../../src/smpc/encoding.ts'
 import { Prg, PrgStream } from '../../src/smpc/prg.ts'
+import { type ProtocolName, protocols } from '../../src/smpc/protocols/index.ts'
 import type { Cost } from '../../src/smpc/protocols/protocol.ts'
 import { ring } from '../../src/smpc/ring/choose.ts'
 import { bytesOf, ringTensor, wordsOf } from '../../src/smpc/ring/tensor.ts'
@@ -23,8 +24,8 @@ const sum = (list: Iterable<number>): number => [...list].reduce((a, b) => a + b
 
 const worlds: World[] = []
 /** Workers that have never met. */
-function newWorld(parties = 3): World {
-  const world = new World(parties)
+function newWorld(parties = 3, protocol: ProtocolName = 'additive'): World {
+  const world = new World(parties, protocol)
   worlds.push(world)
   return world
 }
@@ -69,10 +70,14 @@ const operations: readonly Operation[] = [
 /** One for each way in which something is opened. */
 const ways = operations.filter(({ name }) => ['mul', 'truncation', 'less', 'lowBits'].includes(name))
 
+const all = Object.keys(protocols) as ProtocolName[]
+const withEach = <T extends { readonly name: string }>(list: readonly T[]) =>
+  all.flatMap((protocol) => list.map((one) => [protocol, one.name, one] as const))
+
 describe('what is received', () => {
   /** Everything that a computation may be made of, on secrets of one value. */
-  async function everything(value: 'zero' | 'largest' | 'random'): Promise<string[]> {
-    const world = newWorld()
+  async function everything(protocol: ProtocolName, value: 'zero' | 'largest' | 'random'): Promise<string[]> {
+    const world = newWorld(3, protocol)
     const random = new SeededRandom(1)
     const pick = <T>(zero: T, largest: T, any: () => T): T =>
       value === 'zero' ? zero : value === 'largest' ? largest : any()
@@ -144,12 +149,17 @@ describe('what is received', () => {
     return `${message.to} gets ${message.name} ${bytesOn(message)} bytes ${parts.join(', ')}`
   }
 
-  it('is as many messages, in one order and of the same lengths, whatever the secrets are', async () => {
-    const [zero, largest, random] = [await everything('zero'), await everything('largest'), await everything('random')]
-    expect(zero.length).toBeGreaterThan(1000)
-    expect(largest).toEqual(zero)
-    expect(random).toEqual(zero)
-  })
+  it.each(all)(
+    'is as many messages, in one order and of the same lengths, whatever the secrets are: %s',
+    async (name) => {
+      const zero = await everything(name, 'zero')
+      const largest = await everything(name, 'largest')
+      const random = await everything(name, 'random')
+      expect(zero.length).toBeGreaterThan(1000)
+      expect(largest).toEqual(zero)
+      expect(random).toEqual(zero)
+    },
+  )
 
   it('is no share, and nothing that is opened, at the provider', async () => {
     const world = newWorld()
@@ -215,13 +225,19 @@ describe('what is received', () => {
   type View = ReadonlyMap<string, ByteCounts>
 
   /** Runs an operation again and again on the same shares of constants. */
-  async function viewOf(units: bigint, { size, run }: Operation, breaking: () => void = () => {}): Promise<View> {
-    const world = newWorld()
+  async function viewOf(
+    protocol: ProtocolName,
+    units: bigint,
+    { size, run }: Operation,
+    breaking: () => void = () => {},
+  ): Promise<View> {
+    const world = newWorld(3, protocol)
     const [x, y] = [constant(world, units, [size, size]), constant(world, 16n, [size, size])]
     await x.refresh().get()
     world.take()
     breaking()
-    for (let i = 0; i < REPEATS; i++) {
+    // A party of three that take turns is in every third command without a part in it.
+    for (let i = 0; i < (protocol === 'replicated' ? 2 * REPEATS : REPEATS); i++) {
       const result = scope(() => run(x, y))
       await result.get()
       result.dispose()
@@ -235,6 +251,8 @@ describe('what is received', () => {
         if (part.kind === 'dealt') put(`${message.to}: dealt ${part.of}`, part.data)
       }
     }
+    // Of replicated sharing, what is opened is opened to some, and is among what these received.
+    if (protocol === 'replicated') return view
     const openings = openingsIn(messages)
     for (const opening of openings) put(`opened: ${opening.op}.${opening.step}`, opened(opening, openings))
     return view
@@ -248,14 +266,17 @@ describe('what is received', () => {
   const beyond = (statistics: Record<string, number>): string[] =>
     Object.keys(statistics).filter((name) => statistics[name]! > byteBound)
 
-  it.each(operations)('in $name is uniform, of 0 as of the largest value, and the same for both', async (operation) => {
-    const [zero, largest] = [await viewOf(0n, operation), await viewOf(LARGEST, operation)]
-    expect([...largest.keys()]).toEqual([...zero.keys()])
-    expect(zero.size).toBeGreaterThanOrEqual(5)
-    expect(beyond(statisticsOf(zero))).toEqual([])
-    expect(beyond(statisticsOf(largest))).toEqual([])
-    expect(beyond(distances(zero, largest))).toEqual([])
-  })
+  it.each(withEach(operations))(
+    'of %s sharing in %s is uniform, of 0 as of the largest value, and the same for both',
+    async (name, _, operation) => {
+      const [zero, largest] = [await viewOf(name, 0n, operation), await viewOf(name, LARGEST, operation)]
+      expect([...largest.keys()].sort()).toEqual([...zero.keys()].sort())
+      expect(zero.size).toBeGreaterThanOrEqual(5)
+      expect(beyond(statisticsOf(zero))).toEqual([])
+      expect(beyond(statisticsOf(largest))).toEqual([])
+      expect(beyond(distances(zero, largest))).toEqual([])
+    },
+  )
 
   /** Streams of zeros, at the indices picked. */
   function maskNothing(picks: (index: number) => boolean = () => true): void {
@@ -284,24 +305,30 @@ describe('what is received', () => {
   }
   const isOpened = (name: string) => name.startsWith('opened')
 
-  it.each(ways)('in $name is seen not to be, when masks are missing', async (operation) => {
-    const zero = await viewOf(0n, operation, maskNothing)
-    expect(beyond(statisticsOf(zero))).toEqual([...zero.keys()])
-    vi.restoreAllMocks()
-    const largest = await viewOf(LARGEST, operation, maskNothing)
-    const told = beyond(distances(zero, largest)).filter(isOpened)
-    expect(told.length).toBeGreaterThan(0)
-  })
+  it.each(withEach(ways))(
+    'of %s sharing in %s is seen not to be, when masks are missing',
+    async (name, _, operation) => {
+      const zero = await viewOf(name, 0n, operation, maskNothing)
+      expect(beyond(statisticsOf(zero))).toEqual([...zero.keys()])
+      vi.restoreAllMocks()
+      const largest = await viewOf(name, LARGEST, operation, maskNothing)
+      const told = beyond(distances(zero, largest)).filter(name === 'additive' ? isOpened : () => true)
+      expect(told.length).toBeGreaterThan(0)
+    },
+  )
 
-  it.each(ways)('in $name is seen not to be, when masks are used again', async (operation) => {
-    const view = await viewOf(0n, operation, reuseMasks)
-    expect(beyond(statisticsOf(view))).toEqual([...view.keys()])
-  })
+  it.each(withEach(ways))(
+    'of %s sharing in %s is seen not to be, when masks are used again',
+    async (name, _, operation) => {
+      const view = await viewOf(name, 0n, operation, reuseMasks)
+      expect(beyond(statisticsOf(view))).toEqual([...view.keys()])
+    },
+  )
 
   it('in a comparison is seen not to be, when one of its three masks is missing', async () => {
     const steps = [['negative.0'], range(6).map((i) => `negative.${1 + i}`), ['negative.7']]
     for (const [which, expected] of steps.entries()) {
-      const view = await viewOf(0n, less, () => maskNothing((index) => index % 3 === which))
+      const view = await viewOf('additive', 0n, less, () => maskNothing((index) => index % 3 === which))
       const seen = beyond(statisticsOf(view)).filter(isOpened)
       expect(seen).toEqual(expected.map((step) => `opened: ${step}`))
       vi.restoreAllMocks()
@@ -381,10 +408,11 @@ describe('what opens a secret', () => {
   })
 })
 
-describe('cost', () => {
+describe.each(all)('cost of %s sharing', (protocol) => {
+  const isReplicated = protocol === 'replicated'
   let world: World
   beforeAll(() => {
-    world = new World(3)
+    world = new World(3, protocol)
   })
   afterAll(() => world.close())
 
@@ -426,22 +454,30 @@ describe('cost', () => {
         bytes: (after.parties[i]!.bytesSent - before.parties[i]!.bytesSent) / peers,
         dealt: after.parties[i]!.bytesDealt - before.parties[i]!.bytesDealt,
       }
-      // What a party says of itself is what was seen on its links.
-      expect([id, sum(opened)]).toEqual([id, peers * statistics.bytes])
-      expect([id, opened.length]).toEqual([id, peers * statistics.openings])
+      // What a party says of itself is what was seen on its links; of replicated sharing, what all say together.
+      if (!isReplicated) {
+        expect([id, sum(opened)]).toEqual([id, peers * statistics.bytes])
+        expect([id, opened.length]).toEqual([id, peers * statistics.openings])
+      }
       expect([id, sum(dealt)]).toEqual([id, statistics.dealt])
       const answer = world.answers.find(
         ({ from, frame }) => from === id && frame[0] === FrameKind.reply && 'rounds' in ((frame[2] ?? {}) as object),
       )!
       return {
         rounds: (answer.frame[2] as { rounds: number }).rounds,
-        bytes: statistics.bytes,
+        bytes: isReplicated ? sum(opened) : statistics.bytes,
         provider: statistics.dealt,
         openings: statistics.openings,
         messages: fromPeers.length / peers,
         overhead: sum(fromPeers.map(bytesOn)) / peers - statistics.bytes,
       }
     })
+    if (isReplicated) {
+      const sent = sum(after.parties.map(({ bytesSent }, i) => bytesSent - before.parties[i]!.bytesSent))
+      expect(sum(counts.map(({ bytes }) => bytes))).toBe(sent)
+      expect(new Set(counts.map(({ rounds, openings }) => `${rounds} ${openings}`)).size).toBe(1)
+      return { told: result.cost, seen: { ...counts[0]!, bytes: sent / 3 } }
+    }
     // Corrections go to the last party; all else is the same for all.
     const seen = counts.at(-1)!
     for (const { rounds, bytes, openings, provider } of counts.slice(0, -1)) {
@@ -496,8 +532,9 @@ describe('cost', () => {
   it.each(steps)('of %s is what every party counted', async (_, action) => {
     const { told, seen } = await counted(action)
     expect(costOf(told)).toEqual(costOf(seen))
-    // Each opening waits for the one before.
-    expect(seen.openings).toBe(told.rounds)
+    // Each opening waits for the one before; of replicated sharing random bits are made beside them.
+    if (isReplicated) expect(seen.openings).toBeGreaterThanOrEqual(told.rounds)
+    else expect(seen.openings).toBe(told.rounds)
   })
 
   const functions: readonly (readonly [string, () => SharedTensor])[] = [
@@ -523,8 +560,31 @@ describe('cost', () => {
     const x = truth(1)
     await x.get()
     const { told } = await counted(() => x.logicalAnd(truth(2)))
-    expect(told).toMatchObject({ rounds: 1, bytes: 16 * 24 })
+    expect(told).toMatchObject({ rounds: 1, bytes: (isReplicated ? 8 : 16) * 24 })
   })
+
+  if (isReplicated) {
+    it('is what each party sends on average, and what three processes are told to expect', async () => {
+      const size = 4096
+      // A product is 8 bytes and a round; one that is brought back to scale two rounds, and 3 · 17 bits more in all.
+      const whole = share(tf.ones([size], 'int32'), world.parties, world.options)
+      expect((await counted(() => whole.mul(whole))).seen).toMatchObject({ rounds: 1, bytes: 8 * size })
+      const division = 24 + (3 * 17) / 8
+      const divided = await counted(() => secretOf([size]).run('clone', [], { divisor: 65_536n })[0]!)
+      expect(divided.seen).toMatchObject({ rounds: 2, bytes: (division * size) / 3 })
+      const product = await counted(() => secretOf([size]).mul(secretOf([size], 2)))
+      expect(product.seen).toMatchObject({ rounds: 2, bytes: ((16 + division) * size) / 3 })
+      // What is opened, handed over and reshared; see `costOfBits`.
+      const sign = (64 + 126 + 3 * 118 + 6) / 8 + 24
+      expect((await counted(() => secretOf([size]).less(0))).seen).toMatchObject({
+        rounds: 8,
+        bytes: (sign * size) / 3,
+      })
+      const rectified = await counted(() => secretOf([size]).relu())
+      expect(rectified.seen).toMatchObject({ rounds: 8, bytes: ((sign + 24) * size) / 3 })
+    })
+    return
+  }
 
   it('of a comparison is eight rounds and 30.75 bytes an element to each peer', async () => {
     const size = 4096

@@ -1,8 +1,10 @@
 /** Workers of a secret computation whose every message is seen, and shares as the parties hold them. */
 import { VirtualWorker } from 'sotto'
 import { vi } from 'vitest'
+import type { GroupOptions } from '../../src/smpc/group.ts'
 import type { Part, ShareWire } from '../../src/smpc/messages.ts'
 import { Party } from '../../src/smpc/party.ts'
+import type { ProtocolName } from '../../src/smpc/protocols/index.ts'
 import type { Words } from '../../src/smpc/ring/kernels.ts'
 import type { StoredShare } from '../../src/smpc/stored-share.ts'
 import { encode } from '../../src/worker/codec.ts'
@@ -31,15 +33,18 @@ export class World {
   readonly provider: VirtualWorker
   readonly stranger: VirtualWorker
 
-  constructor(parties: number) {
+  constructor(
+    parties: number,
+    readonly protocol: ProtocolName = 'additive',
+  ) {
     this.parties = Array.from({ length: parties }, (_, i) => this.#worker(`party-${i}`))
     this.provider = this.#worker('provider')
     this.stranger = this.#worker('stranger')
   }
 
   /** What `share` takes. */
-  get options() {
-    return { provider: this.provider }
+  get options(): GroupOptions {
+    return this.protocol === 'additive' ? { provider: this.provider } : { protocol: this.protocol }
   }
 
   #worker(id: string): VirtualWorker {

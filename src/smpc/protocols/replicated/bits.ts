@@ -277,20 +277,20 @@ export function costOfBits(
   { factors = 0, count = 1 }: { readonly factors?: number; readonly count?: number } = {},
 ): { readonly rounds: number; readonly bytes: number } {
   const stride = strideOf(size)
-  const gatesOf = (name: CircuitName, bits: number, but = 0): number =>
-    circuitOf(name, bits).gates - but * circuitOf(name, bits).layers.at(-1)!.gates.length
+  const gatesOf = (name: CircuitName, bits: number): number => circuitOf(name, bits).gates
   const layersOf = (name: CircuitName, bits: number): number => circuitOf(name, bits).layers.length
+  // The one gate of the last layer of a tree is not reshared but opened.
   const random = 24 * size * count + 24 * size * factors
   switch (op) {
     case 'negative':
       return {
         rounds: 2 + layersOf('lessThan', LOW_BITS),
-        bytes: (ALL_BITS + 2 * LOW_BITS + 3 * gatesOf('lessThan', LOW_BITS, 1) + 6) * stride + random,
+        bytes: (ALL_BITS + 2 * LOW_BITS + 3 * (gatesOf('lessThan', LOW_BITS) - 1) + 6) * stride + random,
       }
     case 'zero':
       return {
         rounds: 1 + layersOf('allOnes', ALL_BITS),
-        bytes: (ALL_BITS + 3 * gatesOf('allOnes', ALL_BITS, 1) + 6) * stride + random,
+        bytes: (ALL_BITS + 3 * (gatesOf('allOnes', ALL_BITS) - 1) + 6) * stride + random,
       }
     case 'lowBits': {
       const carries = count > 1 ? layersOf('borrows', count - 1) : 0
