@@ -762,6 +762,27 @@ describe('what cannot be meant is refused at the line that says it', () => {
       ({ parties }) => share(fixPrecision(X), parties, { protocol: 'shamir' as never }),
     ],
     [
+      'replicated sharing among two',
+      'ERR_PARTIES',
+      /replicated sharing takes exactly three parties, got 2/,
+      ({ parties }) => share(fixPrecision(X), parties.slice(0, 2), { protocol: 'replicated' }),
+    ],
+    [
+      'replicated sharing with a provider',
+      'ERR_PROVIDER',
+      /replicated sharing takes no provider/,
+      ({ parties, carol }) => share(fixPrecision(X), parties, { protocol: 'replicated', provider: carol }),
+    ],
+    [
+      'secrets of two protocols',
+      'ERR_PARTIES',
+      /secrets of .* meet/,
+      ({ parties, carol }) =>
+        share(fixPrecision(X), parties, { protocol: 'replicated' }).add(
+          share(fixPrecision(X), parties, { provider: carol }),
+        ),
+    ],
+    [
       'a misspelt option of sharedZeros',
       'ERR_ARGUMENT_VALUE',
       /unknown option "providr"/,

@@ -1,5 +1,7 @@
 import { hook, optim, SharedModel, type SharedTensor, scope, tf, VirtualWorker } from 'sotto'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
+import type { GroupOptions } from '../../src/smpc/group.ts'
+import { type ProtocolName, protocols } from '../../src/smpc/protocols/index.ts'
 import { readyForTest, settled } from '../backend.ts'
 import { codeOf } from '../conformance/workers.ts'
 
@@ -13,11 +15,14 @@ afterEach(async () => {
   await Promise.all([...workers, provider].map((worker) => worker.close()))
 })
 
-/** So many parties, and a provider. */
-function parties(count: number): { parties: VirtualWorker[]; options: { provider: VirtualWorker } } {
+/** So many parties, and of additive sharing a provider. */
+function parties(
+  count: number,
+  protocol: ProtocolName = 'additive',
+): { parties: VirtualWorker[]; options: GroupOptions } {
   workers = ['bob', 'alice', 'jane'].slice(0, count).map((name) => new VirtualWorker(name))
   provider = new VirtualWorker('carol')
-  return { parties: workers, options: { provider } }
+  return { parties: workers, options: protocol === 'additive' ? { provider } : { protocol } }
 }
 
 const seeded = (seed: number) => ({ kernelInitializer: tf.initializers.glorotUniform({ seed }) })
@@ -90,8 +95,12 @@ const CLOSE = (5 * 2 * 101) / 2 ** 16
 
 describe('a model in secret', () => {
   describe.each(Object.entries(models))('of %s', (_, make) => {
-    it.each([2, 3])('computes what it computes in clear, among %i parties', async (count) => {
-      const { parties: among, options } = parties(count)
+    it.each([
+      [2, 'additive'],
+      [3, 'additive'],
+      [3, 'replicated'],
+    ] as const)('computes what it computes in clear, among %i parties of %s sharing', async (count, protocol) => {
+      const { parties: among, options } = parties(count, protocol)
       const { model, shape } = make()
       disturbed(model)
       const x = input(shape)
@@ -137,39 +146,45 @@ describe('a model in secret', () => {
     expect(await codeOf(() => secret.apply(x))).toBe('ERR_SHAPE')
   })
 
-  it('trains with momentum as in clear, step for step', async () => {
-    const { parties: among, options } = parties(3)
-    const model = tf.sequential({
-      layers: [
-        tf.layers.dense({ units: 4, activation: 'relu', inputShape: [3], ...seeded(9) }),
-        tf.layers.dense({ units: 1, ...seeded(10) }),
-      ],
-    })
-    const [x, y] = [input([6, 3], 2), input([6, 1], 3)]
-    const secret = model.share(among, options)
-    const [secretX, secretY] = [x, y].map((t) => t.fixPrecision().share(among, options)) as [SharedTensor, SharedTensor]
-    const sgd = optim.sgd(secret.parameters(), { learningRate: 0.05, momentum: 0.9 })
-    const twin = tf.train.momentum(0.05, 0.9)
-    const [inSecret, inClear]: number[][] = [[], []]
-    for (let step = 0; step < 10; step++) {
-      const loss = scope(() => {
-        const error = secret.apply(secretX).sub(secretY).square().sum()
-        error.backward()
-        sgd.step()
-        sgd.zeroGrad()
-        return error
+  it.each(Object.keys(protocols) as ProtocolName[])(
+    'trains with momentum as in clear, step for step: %s',
+    async (protocol) => {
+      const { parties: among, options } = parties(3, protocol)
+      const model = tf.sequential({
+        layers: [
+          tf.layers.dense({ units: 4, activation: 'relu', inputShape: [3], ...seeded(9) }),
+          tf.layers.dense({ units: 1, ...seeded(10) }),
+        ],
       })
-      inSecret!.push((await loss.reveal()).dataSync()[0]!)
-      loss.dispose()
-      const cost = twin.minimize(() => tf.sum(tf.square(tf.sub(model.apply(x) as tf.Tensor, y))) as tf.Scalar, true)!
-      inClear!.push(cost.dataSync()[0]!)
-    }
-    expect(inClear![9]).toBeLessThan(inClear![0]!)
-    // Ten steps of some thirty roundings of a unit each, taken up again with a gain of 1 / (1 − 0.9) at most.
-    inSecret!.forEach((loss, step) => {
-      expect(Math.abs(loss - inClear![step]!)).toBeLessThan((10 * 30 * 10) / 2 ** 16)
-    })
-  })
+      const [x, y] = [input([6, 3], 2), input([6, 1], 3)]
+      const secret = model.share(among, options)
+      const [secretX, secretY] = [x, y].map((t) => t.fixPrecision().share(among, options)) as [
+        SharedTensor,
+        SharedTensor,
+      ]
+      const sgd = optim.sgd(secret.parameters(), { learningRate: 0.05, momentum: 0.9 })
+      const twin = tf.train.momentum(0.05, 0.9)
+      const [inSecret, inClear]: number[][] = [[], []]
+      for (let step = 0; step < 10; step++) {
+        const loss = scope(() => {
+          const error = secret.apply(secretX).sub(secretY).square().sum()
+          error.backward()
+          sgd.step()
+          sgd.zeroGrad()
+          return error
+        })
+        inSecret!.push((await loss.reveal()).dataSync()[0]!)
+        loss.dispose()
+        const cost = twin.minimize(() => tf.sum(tf.square(tf.sub(model.apply(x) as tf.Tensor, y))) as tf.Scalar, true)!
+        inClear!.push(cost.dataSync()[0]!)
+      }
+      expect(inClear![9]).toBeLessThan(inClear![0]!)
+      // Ten steps of some thirty roundings of a unit each, taken up again with a gain of 1 / (1 − 0.9) at most.
+      inSecret!.forEach((loss, step) => {
+        expect(Math.abs(loss - inClear![step]!)).toBeLessThan((10 * 30 * 10) / 2 ** 16)
+      })
+    },
+  )
 
   it('trains a convolution', async () => {
     const { parties: among, options } = parties(2)
