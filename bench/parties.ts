@@ -11,6 +11,7 @@ import {
 
 export interface Parties {
   readonly parties: readonly VirtualWorker[]
+  /** Holds no share; of replicated sharing, it has nothing to do. */
   readonly provider: VirtualWorker
   /** What `share` takes. */
   readonly options: GroupOptions
@@ -19,8 +20,12 @@ export interface Parties {
   close(): Promise<unknown>
 }
 
-/** As many parties as are asked for, and a provider. */
-export function gather(count: number, network: VirtualWorkerOptions = {}): Parties {
+/** As many parties as are asked for, and of additive sharing a provider. */
+export function gather(
+  count: number,
+  network: VirtualWorkerOptions = {},
+  protocol: NonNullable<GroupOptions['protocol']> = 'additive',
+): Parties {
   const [provider, ...parties] = ['carol', 'bob', 'alice', 'jane', 'dan', 'erin']
     .slice(0, count + 1)
     .map((name) => new VirtualWorker(name, network))
@@ -28,7 +33,7 @@ export function gather(count: number, network: VirtualWorkerOptions = {}): Parti
   return {
     parties,
     provider: provider!,
-    options: { provider: provider! },
+    options: protocol === 'additive' ? { provider: provider! } : { protocol },
     done: () => Promise.all(all.map((worker) => worker.flush())),
     close: () => Promise.all(all.map((worker) => worker.close())),
   }
@@ -45,7 +50,7 @@ export function sharedNormal(shape: number[], seed: number, { parties, options }
 export interface Counts {
   /** Openings of each party, one after another unless operations are independent of each other. */
   readonly openings: number
-  /** Bytes of openings from each party to each other one. */
+  /** Bytes as `Cost` counts them: from each party to each other one; of replicated sharing, from a party on average. */
   readonly bytes: number
   /** Bytes that the provider dealt, to one party. */
   readonly dealt: number
@@ -64,11 +69,13 @@ export async function counting<R>(
     const traffic = await secret.traffic()
     const [first] = traffic.parties
     const dealt = traffic.parties.at(-1)!.bytesDealt
+    const isReplicated = secret.group.protocol.name === 'replicated'
     const agree = traffic.parties.every(
-      ({ openings, bytesSent }) => openings === first!.openings && bytesSent === first!.bytesSent,
+      ({ openings, bytesSent }) => openings === first!.openings && (isReplicated || bytesSent === first!.bytesSent),
     )
-    if (!agree || dealt !== traffic.provider!.bytesSent)
+    if (!agree || dealt !== (traffic.provider?.bytesSent ?? 0))
       throw new Error('parties and provider counted different things')
+    const sent = traffic.parties.reduce((total, { bytesSent }) => total + bytesSent, 0) / parties.length
     const names = new Set(parties.map(({ id }) => id))
     const workers = await Promise.all(parties.map((party) => party.stats()))
     const links = workers
@@ -76,7 +83,7 @@ export async function counting<R>(
       .filter((link) => link.role === 'peer' && names.has(link.name))
     return {
       openings: first!.openings,
-      bytes: first!.bytesSent / (parties.length - 1),
+      bytes: isReplicated ? sent : sent / (parties.length - 1),
       dealt,
       frameBytes: links.reduce((total, { bytesOut }) => total + bytesOut, 0) / (parties.length * (parties.length - 1)),
     }

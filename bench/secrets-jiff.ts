@@ -1,7 +1,7 @@
 /**
  * How many secrets a second are shared and opened, multiplied and compared, beside jiff-mpc in the same run?
  *
- * Three parties and a provider here, three parties and a server there. jiff's are processes of their own that talk over
+ * Three parties and a provider here, or three parties that replicate; three parties and a server there. jiff's are processes of their own that talk over
  * web sockets on loopback; these share one thread, and hand each other frames as they are or, "as bytes", encoded and
  * decoded as for a socket. So the ratios are those of computing and packing, not of a network.
  *
@@ -126,35 +126,43 @@ const table: readonly [what: string, elements: number, action: Action, beside: k
 
 const jiff = measureJiff()
 await ready()
-const [plain, coded] = [gather(3), gather(3, { codec: true })]
-const rows = []
-for (const [what, elements, action, beside, floor] of table) {
-  const candidates = { plain: await action(plain), coded: await action(coded) }
-  const timings = await alternate(candidates, { rounds: 41, warmup: 20 })
-  const [rate, codedRate] = [timings.plain, timings.coded].map(({ ms }) => (1000 * elements) / ms) as [number, number]
-  const own = { what, elements, 'a second': rounded(rate), 'as bytes': rounded(codedRate) }
-  if (jiff === null) {
-    rows.push(own)
-    continue
+/** Floors of replicated sharing: products, and comparisons. */
+const REPLICATED: Partial<Record<keyof Rates, number>> = { products: 1000, matMulProducts: 1000, comparisons: 2000 }
+
+for (const protocol of ['additive', 'replicated'] as const) {
+  const [plain, coded] = [gather(3, {}, protocol), gather(3, { codec: true }, protocol)]
+  const rows = []
+  for (const [what, elements, action, beside, additiveFloor] of table) {
+    const floor = protocol === 'additive' ? additiveFloor : (REPLICATED[beside] ?? additiveFloor)
+    const candidates = { plain: await action(plain), coded: await action(coded) }
+    const timings = await alternate(candidates, { rounds: 41, warmup: 20 })
+    const [rate, codedRate] = [timings.plain, timings.coded].map(({ ms }) => (1000 * elements) / ms) as [number, number]
+    const own = { what, elements, 'a second': rounded(rate), 'as bytes': rounded(codedRate) }
+    if (jiff === null) {
+      rows.push(own)
+      continue
+    }
+    const [theirs, open] = [jiff[beside], jiff.unencrypted[beside]]
+    rows.push({
+      ...own,
+      jiff: theirs,
+      times: rounded(rate / theirs),
+      'as bytes ': rounded(codedRate / theirs),
+      'at least': floor,
+      'not encrypted': open,
+      'times ': rounded(rate / open),
+      'as bytes  ': rounded(codedRate / open),
+    })
+    if (codedRate < floor * theirs) {
+      miss(
+        `${protocol}, ${what}: ${rounded(codedRate / theirs)} times as many a second as jiff, and ${floor} are wanted`,
+      )
+    }
   }
-  const [theirs, open] = [jiff[beside], jiff.unencrypted[beside]]
-  rows.push({
-    ...own,
-    jiff: theirs,
-    times: rounded(rate / theirs),
-    'as bytes ': rounded(codedRate / theirs),
-    'at least': floor,
-    'not encrypted': open,
-    'times ': rounded(rate / open),
-    'as bytes  ': rounded(codedRate / open),
-  })
-  if (codedRate < floor * theirs) {
-    miss(`${what}: ${rounded(codedRate / theirs)} times as many a second as jiff, and ${floor} are wanted`)
-  }
+  report(
+    `${protocol}: elements a second among 3 parties, frames as they are and as bytes; and how many times as many as jiff-mpc does`,
+    rows,
+  )
+  await Promise.all([plain.close(), coded.close()])
 }
 if (jiff !== null) console.log(jiff.setting)
-report(
-  'Elements a second among 3 parties, frames as they are and as bytes; and how many times as many as jiff-mpc does',
-  rows,
-)
-await Promise.all([plain.close(), coded.close()])

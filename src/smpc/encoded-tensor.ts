@@ -43,6 +43,7 @@ import { ring } from './ring/choose.ts'
 import type { Move } from './ring/moves.ts'
 import type { RingTensor } from './ring/tensor.ts'
 import { type RingOp, ringRow } from './ring-ops.ts'
+import * as sorting from './sorting.ts'
 
 /** A public operand of a command: ring elements that everybody may know. */
 export interface PublicOperand {
@@ -776,6 +777,10 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
   }
   argMin(axis = 0): T {
     return extremes.argMin(this.#self, axis)
+  }
+  /** The elements along an axis, smallest first, or largest; see sorting.ts. No gradient. */
+  sort(axis = -1, descending = false): T {
+    return sorting.sort(this.#self, axis, descending)
   }
 
   // Pooling; see pooling.ts.

@@ -34,7 +34,7 @@ function windowsOf<T extends AnyEncoded>(x: T, { filterSize, strides, pad }: Poo
 const FLOOR = 1n << 51n
 
 /** Every element moved by a ring element, whatever the scale. */
-function moved<T extends AnyEncoded>(x: T, by: bigint): T {
+export function moved<T extends AnyEncoded>(x: T, by: bigint): T {
   const tensor = { shape: [], data: BigUint64Array.of(BigInt.asUintN(64, by)) }
   const [result] = x.run('add', [{ tensor, encoding: x.encoding }])
   return x.recorded(result, [x], [], (g: T) => [g])

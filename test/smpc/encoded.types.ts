@@ -75,6 +75,7 @@ type One =
   | 'min'
   | 'argMax'
   | 'argMin'
+  | 'sort'
   | 'maxPool'
   | 'avgPool'
   | 'batchNorm'

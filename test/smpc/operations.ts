@@ -341,6 +341,31 @@ function quotient(b: Bounds, x: Quantity, y: Quantity): Quantity {
   const error = x.error / low + (y.error * x.size) / low ** 2
   return b.either(b.timesInverse(x, y), b.through({ ...x, error }, x.size / low, 1))
 }
+/** Along the axis of a call, one way and the other. */
+const sortings = (calls: fc.Arbitrary<Call>): fc.Arbitrary<Call> =>
+  fc.tuple(calls, fc.boolean()).map(
+    ([
+      {
+        operands,
+        args: [axis = -1],
+      },
+      descending,
+    ]) => ({
+      operands,
+      args: [axis, descending],
+    }),
+  )
+const sortedAlong: OpSample['tfjs'] = ([x], axis, descending) => {
+  const at = ((axis as number) + x!.rank) % x!.rank
+  const parts = tf.unstack(tf.cast(x!, 'float32'), at).map((part) => part.flatten())
+  // tf.topk sorts along the last axis, largest first.
+  const rows = tf.transpose(tf.stack(parts))
+  const { values } = tf.topk(rows, parts.length, true)
+  const sorted = descending ? values : tf.reverse(values, 1)
+  const back = tf.unstack(tf.transpose(sorted)).map((part) => part.reshape(x!.shape.filter((_, i) => i !== at)))
+  return tf.stack(back, at)
+}
+
 /** Of integers: by whole numbers only. */
 const divides = ({ operands: [x, y] }: Call): boolean =>
   isFloat(x!) ? isFloat(y!) || !isTensor(y!) : typeof y === 'number' && Number.isInteger(y)
@@ -671,6 +696,7 @@ export const operations = {
   min: like('min', first, { gradient: (_, g) => [g], keepsTruths: true }),
   argMax: like('argMax', place, { isOnGrid: true }),
   argMin: like('argMin', place, { isOnGrid: true }),
+  sort: row({ calls: sortings((samples.argMax as OpSample).calls), plain: sortedAlong, error: first }),
   maxPool: ofIntegersToo(like('maxPool', first, { gradient: (b, g, c) => [b.sum(g, tapsOf(c))] })),
   // Of integers where no window hangs over the edge: a factor of its own is a fraction.
   avgPool: ofIntegersToo(
