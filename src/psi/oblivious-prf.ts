@@ -55,7 +55,7 @@ export function forSession(prints: Uint8Array, session: Uint8Array, state: Uint3
   const out = new Uint8Array(DIGEST * count)
   const { messages } = kernels
   const length = session.length + FINGERPRINT
-  for (let i = 0; i < CHUNK; i++) messages.set(session, MESSAGE * i)
+  for (let i = 0; i < Math.min(CHUNK, count); i++) messages.set(session, MESSAGE * i)
   for (let from = 0; from < count; from += CHUNK) {
     const n = Math.min(CHUNK, count - from)
     for (let i = 0; i < n; i++) {

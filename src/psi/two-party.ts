@@ -8,10 +8,8 @@
  *
  * Each learns how many ids the other has, or says it has (`padTo`), and what it was agreed to learn; semi-honest.
  */
-import * as v from 'valibot'
 import { sottoError } from '../errors.ts'
 import { checkOptions, numberOption } from '../options.ts'
-import { encodeValue, readValues } from '../worker/codec.ts'
 import { type Channel, Conversation, type Traffic } from './channel.ts'
 import { LARGEST_SET } from './cuckoo.ts'
 import { curve } from './curve/index.ts'
@@ -20,10 +18,10 @@ import { CHUNK } from './kernels/wasm.ts'
 import { kkrt } from './kkrt.ts'
 import { type ObliviousPrf, OUTPUT, type Session } from './oblivious-prf.ts'
 import { perMessage, readFound, readPayloads, sendFound, sendPayloads } from './payload-messages.ts'
-import { KEY, KEY_AT, LARGEST_PAYLOAD, longestOf } from './payloads.ts'
+import { KEY, KEY_AT, longestOf } from './payloads.ts'
 import { randomBytes, randomOrder } from './random.ts'
-import { sessionId } from './session-id.ts'
 import { cutTags, TagIndex, tagBytes } from './tags.ts'
+import { exchangeTerms, type Hello, helloOf, type Side } from './terms.ts'
 
 /** The oblivious PRFs that there are. */
 export const protocols = { fast: kkrt, curve } as const satisfies Record<string, ObliviousPrf>
@@ -32,8 +30,6 @@ export type PsiProtocol = keyof typeof protocols
 /** Who learns what: both the intersection; the first side alone; or both how many ids are shared, and not which. */
 export const reveals = ['both', 'one', 'size'] as const
 export type Reveal = (typeof reveals)[number]
-
-export type Side = 'first' | 'second'
 
 export interface PsiOptions {
   /** Which end this is: one is the first, the other the second. */
@@ -81,22 +77,6 @@ export interface PsiResult {
   readonly empty: number
   readonly traffic: Traffic
 }
-
-const VERSION = 1
-const count = v.pipe(v.number(), v.integer(), v.minValue(0))
-const hello = v.strictObject({
-  version: count,
-  nonce: v.pipe(v.instance(Uint8Array), v.length(32)),
-  side: v.picklist(['first', 'second']),
-  protocol: v.pipe(v.string(), v.maxLength(16)),
-  reveal: v.pipe(v.string(), v.maxLength(16)),
-  form: v.pipe(v.string(), v.maxLength(64)),
-  size: count,
-  payload: v.pipe(count, v.maxValue(LARGEST_PAYLOAD)),
-})
-type Hello = Omit<v.InferOutput<typeof hello>, 'nonce'> & { readonly nonce: Uint8Array }
-/** Bytes of a hello at most. */
-const HELLO = 1024
 
 /** Of both ends, what the other was told, and what both make of it. */
 interface Agreed {
@@ -165,54 +145,26 @@ function checkTerms(ids: IdSet, options: PsiOptions): Hello {
     }
   }
   const payload = payloads === undefined ? 0 : Math.max(1, longestOf(payloads))
-  return { version: VERSION, nonce: randomBytes(32), side, protocol, reveal, form: ids.form, size: padTo, payload }
+  return helloOf({ side, protocol, reveal, form: ids.form, size: padTo, payload })
 }
 
 /** Both say what they want at once; it must be the same. */
 async function agree(conversation: Conversation, own: Hello, options: PsiOptions): Promise<Agreed> {
-  await conversation.send('hello', encodeValue(own))
-  const theirs = readHello(conversation, await conversation.expect('hello', { from: 1, to: HELLO }))
-  const differ = (what: string): never => {
-    throw sottoError('ERR_TERMS', `${conversation.peer} was asked for another intersection: ${what} differ`, { what })
-  }
-  if (theirs.version !== VERSION) throw sottoError('ERR_VERSION', `${conversation.peer} speaks another version of it`)
-  if (theirs.side === own.side) differ('sides must')
-  if (theirs.protocol !== own.protocol) differ('protocols')
-  if (theirs.reveal !== own.reveal) differ('who learns what')
-  if (theirs.form !== own.form) differ('the rules or columns of ids')
-  if (theirs.reveal === 'size' && theirs.payload > 0) conversation.refuse('payloads go with no sizes')
-  if (theirs.nonce.every((byte, i) => byte === own.nonce[i])) conversation.refuse('it sends back what it is sent')
-  const { maxPeerSize = LARGEST_SET, onProgress, threads } = options
-  if (theirs.size > maxPeerSize) {
-    throw sottoError('ERR_LIMIT', `${conversation.peer} has ${theirs.size} ids, and ${maxPeerSize} is the most`)
-  }
+  const { maxPeerSize, onProgress, threads } = options
+  const { theirs, id } = await exchangeTerms(conversation, own, maxPeerSize)
   const isFirst = own.side === 'first'
   const [first, second] = isFirst ? [own, theirs] : [theirs, own]
   // Who learns alone receives. Where both do, the smaller set takes the part that costs more for each id.
   const firstReceives = own.reveal === 'one' || first.size <= second.size
   const [receiverSize, senderSize] = firstReceives ? [first.size, second.size] : [second.size, first.size]
-  const prf = protocols[own.protocol as PsiProtocol]
-  const id = sessionId(first.nonce, second.nonce, `${own.protocol} ${own.reveal} ${own.form}`)
-  const isShuffled = own.reveal === 'size'
   return {
     own,
     theirs,
     isReceiver: isFirst === firstReceives,
-    prf,
-    session: { id, receiverSize, senderSize, isShuffled, threads, onProgress },
+    prf: protocols[own.protocol as PsiProtocol],
+    session: { id, receiverSize, senderSize, isShuffled: own.reveal === 'size', threads, onProgress },
     bytes: tagBytes(receiverSize, senderSize),
   }
-}
-
-function readHello(conversation: Conversation, bytes: Uint8Array): Hello {
-  let values: unknown[]
-  try {
-    values = readValues(bytes)
-  } catch {
-    return conversation.refuse('what it begins with is malformed')
-  }
-  const result = v.safeParse(hello, values[0])
-  return result.success && values.length === 1 ? result.output : conversation.refuse('what it begins with is malformed')
 }
 
 type Learnt = Pick<PsiResult, 'size' | 'rows' | 'payloads'>
