@@ -53,7 +53,7 @@ const directions: Readonly<Record<string, readonly string[]>> = {
   psi: ['errors.ts', 'options.ts', 'tensor', 'worker', 'data'],
   federated: ['errors.ts', 'options.ts', 'tensor', 'worker', 'data', 'smpc', 'privacy'],
   'browser.ts': ['errors.ts', 'options.ts', 'tensor', 'data', 'worker', 'smpc', 'split', 'psi', 'federated', 'privacy'],
-  'index.ts': ['browser.ts', 'data', 'worker', 'federated'],
+  'index.ts': ['browser.ts', 'data', 'worker', 'federated', 'psi'],
   cli: [
     'errors.ts',
     'options.ts',

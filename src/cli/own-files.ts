@@ -12,7 +12,7 @@ import type { Settings } from './worker-options.ts'
  * @throws as {@link readDataFile}, which names the file
  */
 export async function readOwnFiles(settings: Settings, io: Io): Promise<Record<string, OwnData>> {
-  const { data = {}, tags, columns, allow, allowResults, allowShares, allowTotals } = settings
+  const { data = {}, tags, columns, allow, allowResults, allowShares, allowTotals, allowMatches } = settings
   const isPublic = new Set(settings.public)
   const sets: Record<string, OwnData> = {}
   const files = Object.entries(data)
@@ -29,6 +29,7 @@ export async function readOwnFiles(settings: Settings, io: Io): Promise<Record<s
         allowResults: allowResults?.[name] ?? [],
         allowShares: allowShares?.[name] ?? [],
         allowTotals: allowTotals?.[name] ?? [],
+        allowMatches: allowMatches?.[name] ?? [],
       }
     }
   } finally {

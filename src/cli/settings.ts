@@ -128,7 +128,7 @@ const groupOf = (option: OptionName) => workerOptions[option].group
 
 function checkData(settings: Settings, names: readonly string[]): void {
   const isPublic = new Set(settings.public)
-  const allowing = ['allow', 'allowResults', 'allowShares', 'allowTotals'] as const
+  const allowing = ['allow', 'allowResults', 'allowShares', 'allowTotals', 'allowMatches'] as const
   for (const option of ['tags', 'columns', ...allowing, 'public'] as const) {
     const given = settings[option] ?? []
     for (const name of Array.isArray(given) ? (given as readonly string[]) : Object.keys(given)) {

@@ -67,6 +67,7 @@ export const workerOptions = {
   allowResults: row('Data', allowed, 'Who may see what is computed from a data set.'),
   allowShares: row('Data', lists('alice,…', 'workers'), 'Workers among which a data set may be shared as a secret.'),
   allowTotals: row('Data', allowed, 'Who may see totals over a data set and those of two other owners or more.'),
+  allowMatches: row('Data', allowed, 'Who may learn which of its ids are in a data set of ids, and how many.'),
   public: row('Data', names, 'A data set whose values everyone who comes in may see.'),
   owner: row('Data', name, 'Identity that owns the data; the name of the worker unless given.'),
   peers: row('Data', kinds.keys, 'The key of a worker that is named in --allow or --allow-shares.'),

@@ -7,6 +7,7 @@
 import { blake2s } from '@noble/hashes/blake2.js'
 import { sottoError } from '../errors.ts'
 import { blake2sState, CHUNK, DIGEST, MESSAGE, PsiKernels } from './kernels/wasm.ts'
+import { randomBytes } from './random.ts'
 
 /**
  * The rules:
@@ -177,6 +178,21 @@ export class Fingerprints {
     this.#rows.set(rows)
   }
 
+  /**
+   * A fingerprint for each row, in the order in which they were added; a row without an id gets one that no other has.
+   *
+   * @returns {@link FINGERPRINT} bytes each
+   */
+  finishRows(): Uint8Array {
+    this.#flush()
+    this.#kernels.wipe()
+    const all = randomBytes(FINGERPRINT * this.#next)
+    for (let i = 0; i < this.#count; i++) {
+      all.set(this.#prints.subarray(FINGERPRINT * i, FINGERPRINT * (i + 1)), FINGERPRINT * this.#rows[i]!)
+    }
+    return all
+  }
+
   /** All that were added. */
   finish(): IdSet {
     this.#flush()
@@ -186,6 +202,51 @@ export class Fingerprints {
       total: this.#next,
     })
   }
+}
+
+const rowState = blake2sState(new TextEncoder().encode('sotto ir'))
+/** Numbers of a row at most: as many as fit one block of the hash. */
+export const MOST_NUMBERS = MESSAGE / 4
+
+/**
+ * Rows of a table of whole numbers as a set of ids, each row one.
+ *
+ * @param data row by row; what is no whole number (of a float32) makes a row without an id
+ * @param columns numbers of a row, {@link MOST_NUMBERS} at most
+ */
+export function idsOfRows(data: Int32Array | Float32Array, columns: number): IdSet {
+  const total = data.length / columns
+  const kernels = new PsiKernels(0)
+  const { messages } = kernels
+  messages.fill(0)
+  const view = new DataView(messages.buffer, messages.byteOffset)
+  const prints = new Uint8Array(FINGERPRINT * total)
+  const rows = new Uint32Array(total)
+  let count = 0
+  let waiting = 0
+  const flush = () => {
+    const digests = kernels.hash(waiting, 4 * columns, rowState)
+    for (let i = 0; i < waiting; i++) {
+      const to = FINGERPRINT * (count - waiting + i)
+      prints.set(digests.subarray(DIGEST * i, DIGEST * i + FINGERPRINT), to)
+    }
+    waiting = 0
+  }
+  for (let row = 0; row < total; row++) {
+    let isWhole = true
+    for (let column = 0; column < columns; column++) {
+      const value = data[columns * row + column]!
+      isWhole &&= (value | 0) === value
+      view.setInt32(MESSAGE * waiting + 4 * column, value, true)
+    }
+    if (!isWhole) continue
+    rows[count++] = row
+    if (++waiting === CHUNK) flush()
+  }
+  flush()
+  kernels.wipe()
+  const kept = prints.slice(0, FINGERPRINT * count)
+  return idSet(kept, { rows: rows.subarray(0, count), form: `numbers/${columns}` }).with({ total })
 }
 
 /** How ids were made: both ends must have made them alike. */

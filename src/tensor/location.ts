@@ -30,6 +30,11 @@ export interface Policy {
   readonly allowShares?: readonly string[]
   /** Identities that may see a total or mean of it and of other owners' values, taken in secret. */
   readonly allowTotals?: readonly string[]
+  /**
+   * Of ids: workers, and identities, that may learn which of theirs are among these, and how many. It goes with the ids
+   * themselves, and with nothing that is computed from them.
+   */
+  readonly allowMatches?: readonly string[]
 }
 
 /** What travels with a tensor besides its values. */
@@ -43,6 +48,7 @@ export interface Privacy {
   readonly allowResults: readonly string[]
   readonly allowShares?: readonly string[]
   readonly allowTotals?: readonly string[]
+  readonly allowMatches?: readonly string[]
 }
 
 /** An operand: an object of the worker by its id, a number or bool as written, a small tensor, or none. */

@@ -107,6 +107,11 @@ export interface SendOptions {
    * but not the object.
    */
   allowTotals?: readonly string[]
+  /**
+   * Of private ids: workers, and identities, that may learn which of theirs are among them, and how many (see `intersect`).
+   * Whoever may ask can look up any id that it can guess.
+   */
+  allowMatches?: readonly string[]
   /** Whether the object outlives this session; it must have tags to be found by. */
   keep?: boolean
   /** Told how far a large object has come. */
@@ -187,6 +192,7 @@ const SEND_OPTIONS = [
   'allowResults',
   'allowShares',
   'allowTotals',
+  'allowMatches',
   'keep',
   'onProgress',
 ] as const
@@ -212,8 +218,9 @@ export function privacyOf(options: SendOptions): Privacy | null {
   const allowResults = names('allowResults', options.allowResults ?? [])
   const allowShares = names('allowShares', options.allowShares ?? [])
   const allowTotals = names('allowTotals', options.allowTotals ?? [])
+  const allowMatches = names('allowMatches', options.allowMatches ?? [])
   if (!options.private) {
-    if ([allow, allowResults, allowShares, allowTotals].some(({ length }) => length > 0)) {
+    if ([allow, allowResults, allowShares, allowTotals, allowMatches].some(({ length }) => length > 0)) {
       throw sottoError('ERR_ARGUMENT_VALUE', 'send: "allow" and what begins with it go with { private: true }')
     }
     return null
@@ -223,6 +230,7 @@ export function privacyOf(options: SendOptions): Privacy | null {
     allowResults,
     ...(allowShares.length > 0 ? { allowShares } : {}),
     ...(allowTotals.length > 0 ? { allowTotals } : {}),
+    ...(allowMatches.length > 0 ? { allowMatches } : {}),
   }
 }
 

@@ -21,6 +21,8 @@ export interface OwnData {
   readonly allowResults?: readonly string[]
   readonly allowShares?: readonly string[]
   readonly allowTotals?: readonly string[]
+  /** Of ids: who may learn which of theirs are among them, and how many. */
+  readonly allowMatches?: readonly string[]
 }
 
 /** Puts data sets on a worker, each under the tag of its name. */
@@ -31,7 +33,8 @@ export function addData(host: WorkerHost, owner: string, sets: Readonly<Record<s
     if (name === '' || shape.reduce((size, n) => size * n, 1) !== data.length) {
       throw sottoError('ERR_ARGUMENT_VALUE', `data "${name}": the values do not fit the shape`)
     }
-    const rights = { allow, allowResults, allowShares: more.allowShares ?? [], allowTotals: more.allowTotals ?? [] }
+    const { allowShares = [], allowTotals = [], allowMatches = [] } = more
+    const rights = { allow, allowResults, allowShares, allowTotals, allowMatches }
     const tensor = tf.keep(tf.tensor(data, [...shape], dtype))
     const labels = { tags: [...new Set([`#${name}`, ...tags])], description }
     const access = set.public === true ? PUBLIC : accessOf(rights, owner)

@@ -39,25 +39,41 @@ const accesses = new Interned<Access>()
 
 const sorted = (names: Iterable<string>): string[] => [...new Set(names)].sort()
 
-function intern({ owner, allow, allowResults, allowShares = [], allowTotals = [] }: Policy): PolicyRecord {
+function intern({
+  owner,
+  allow,
+  allowResults,
+  allowShares = [],
+  allowTotals = [],
+  allowMatches = [],
+}: Policy): PolicyRecord {
   const policy = plainPolicy({
     owner,
     allow: sorted(allow),
     allowResults: sorted(allowResults),
     allowShares: sorted(allowShares),
     allowTotals: sorted(allowTotals),
+    allowMatches: sorted(allowMatches),
   })
   const key = JSON.stringify(policy)
   return policies.get(key) ?? policies.set(key, { ...policy, key })
 }
 
 /** A policy as it travels: rights that came later are left out where nobody has them. */
-const plainPolicy = ({ owner, allow, allowResults, allowShares = [], allowTotals = [] }: Policy): Policy => ({
+const plainPolicy = ({
+  owner,
+  allow,
+  allowResults,
+  allowShares = [],
+  allowTotals = [],
+  allowMatches = [],
+}: Policy): Policy => ({
   owner,
   allow,
   allowResults,
   ...(allowShares.length > 0 ? { allowShares } : {}),
   ...(allowTotals.length > 0 ? { allowTotals } : {}),
+  ...(allowMatches.length > 0 ? { allowMatches } : {}),
 })
 
 function internAll(records: readonly PolicyRecord[]): Access {
@@ -88,12 +104,17 @@ export function combine(a: Access, b: Access): Access {
 
 const derivations = new WeakMap<Access, Access>()
 
-/** The access of what is computed from values of a given access: those who may see results are let in. */
+/**
+ * The access of what is computed from values of a given access: those who may see results are let in. Nobody may match it
+ * with ids: a column of a table might be looked up value by value then.
+ */
 export function derivedFrom(access: Access): Access {
   if (access.length === 0) return PUBLIC
   let derived = derivations.get(access)
   if (derived === undefined) {
-    derived = internAll(access.map((policy) => intern({ ...policy, allow: [...policy.allow, ...policy.allowResults] })))
+    derived = internAll(
+      access.map((policy) => intern({ ...policy, allow: [...policy.allow, ...policy.allowResults], allowMatches: [] })),
+    )
     derivations.set(access, derived)
   }
   return derived
@@ -155,6 +176,39 @@ export function totalOf(values: readonly Access[]): Access {
 export const mayTotal = (access: Access, identity: string): boolean =>
   access.length === 1 &&
   access.every(({ owner, allowTotals = [] }) => owner === identity || allowTotals.includes(identity))
+
+/**
+ * Whether ids may be intersected with those of other workers: under each policy, its owner must have named the workers that
+ * learn of it, whom it must know by these names, and who asks, who learns how many there are.
+ */
+export const mayMatch = (
+  access: Access,
+  asker: string,
+  learners: readonly string[],
+  knownTo: (owner: string, name: string) => boolean,
+): boolean =>
+  access.every(
+    (policy) =>
+      (allows(policy, asker) || policy.allowMatches?.includes(asker) === true) &&
+      learners.every(
+        (name) =>
+          (policy.allow.includes(name) || policy.allowMatches?.includes(name) === true) && knownTo(policy.owner, name),
+      ),
+  )
+
+/** The refusal to intersect; it tells nothing of the ids. */
+export function refusedToMatch(asker: string, learners: readonly string[], access: Access): Error {
+  const owners = sorted(access.map(({ owner }) => owner)).join(', ')
+  const named = [...learners, asker]
+  const list = sorted(named)
+    .map((name) => `'${name}'`)
+    .join(', ')
+  return sottoError(
+    'ERR_PERMISSION',
+    `intersect: the ids are private to ${owners}, who has not allowed ${named.join(', ')} to learn which are shared; their owner can send them with { allowMatches: [${list}] }, and must know these workers by these names (addWorkers)`,
+    { action: 'intersect', names: named },
+  )
+}
 
 /** The refusal to share; it tells nothing of the value. */
 export function refusedToShare(names: readonly string[], access: Access): Error {

@@ -85,7 +85,13 @@ const name = v.pipe(v.string(), v.minLength(1), v.maxLength(256))
 const tags = v.pipe(v.array(v.pipe(v.string(), v.maxLength(MAX_TAG))), v.maxLength(MAX_TAGS))
 const names = v.pipe(v.array(name), v.maxLength(256))
 const labels = v.strictObject({ tags, description: v.pipe(v.string(), v.maxLength(MAX_TEXT)) })
-const rights = { allow: names, allowResults: names, allowShares: v.optional(names), allowTotals: v.optional(names) }
+const rights = {
+  allow: names,
+  allowResults: names,
+  allowShares: v.optional(names),
+  allowTotals: v.optional(names),
+  allowMatches: v.optional(names),
+}
 const privacy = v.nullable(v.strictObject(rights))
 const access = v.pipe(v.array(v.strictObject({ owner: name, ...rights })), v.maxLength(256))
 const tensor = v.custom<TensorWire>(isTensor)

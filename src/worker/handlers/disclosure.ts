@@ -78,7 +78,7 @@ export interface Coming {
   /** The peer or identity that it came from; unless given, the identity of the session. */
   readonly from?: string
   /** What the session's identity did that it came. */
-  readonly how: 'sent' | 'moved' | 'backward' | 'opened'
+  readonly how: 'sent' | 'moved' | 'backward' | 'opened' | 'intersected'
   readonly tags?: readonly string[]
 }
 
