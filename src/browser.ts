@@ -83,6 +83,17 @@ export {
 export { SharedModel, type ShareModelOptions } from './smpc/shared-model.ts'
 export { SharedTensor } from './smpc/shared-tensor.ts'
 export { meanOf, sumOf } from './smpc/totals.ts'
+export type {
+  SecretBatchInfo,
+  SecretEpochInfo,
+  SecretEvaluateOptions,
+  SecretEvaluation,
+  SecretFitOptions,
+  SecretFitResult,
+} from './smpc/training/fit.ts'
+export type { SecretLoss } from './smpc/training/losses.ts'
+export type { SecretOptimizer } from './smpc/training/optimizers.ts'
+export type { SecretRows } from './smpc/training/rows.ts'
 export {
   type ClientSegment,
   type OwnSegment,

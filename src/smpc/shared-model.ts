@@ -7,11 +7,20 @@ import { tf } from '../tensor/engine.ts'
 import type { Location, WaitOptions } from '../tensor/location.ts'
 import { outputShapes, type RemoteModel } from '../tensor/model.ts'
 import { modelFromWire, modelToWire, weightsOf } from '../tensor/model-wire.ts'
-import type { Padding } from '../tensor/shape.ts'
 import type { PrecisionOptions } from './encoding.ts'
 import type { GroupOptions } from './group.ts'
+import { checkLayers, type Layer, runStep, type Step, sequenceOf, stepsOf } from './layer-rules.ts'
 import { fixPrecision, type Shareable, type ShareOptions, share } from './share.ts'
 import { SharedTensor } from './shared-tensor.ts'
+import {
+  evaluate,
+  fit,
+  type SecretEvaluateOptions,
+  type SecretEvaluation,
+  type SecretFitOptions,
+  type SecretFitResult,
+} from './training/fit.ts'
+import type { SecretRows } from './training/rows.ts'
 
 export interface ShareModelOptions extends GroupOptions, PrecisionOptions {
   /** Of a model that is here: only this identity, and those allowed, may see it (or its results) opened. */
@@ -21,104 +30,6 @@ export interface ShareModelOptions extends GroupOptions, PrecisionOptions {
 }
 
 const OPTIONS = ['provider', 'protocol', 'base', 'precisionFractional', 'private', 'allow', 'allowResults'] as const
-
-type Activation = (x: SharedTensor) => SharedTensor
-
-const activations: Readonly<Record<string, Activation>> = {
-  linear: (x) => x,
-  relu: (x) => x.relu(),
-  relu6: (x) => x.clipByValue(0, 6),
-  sigmoid: (x) => x.sigmoid(),
-  tanh: (x) => x.tanh(),
-  softmax: (x) => x.softmax(),
-}
-
-/** What a layer computes, from its inputs, its weights by name and its settings as tfjs writes them. */
-interface LayerCall {
-  readonly inputs: readonly SharedTensor[]
-  readonly weights: Readonly<Record<string, SharedTensor>>
-  readonly config: Readonly<Record<string, unknown>>
-  /** Keeps something worked out of the weights for later calls. */
-  once(name: string, make: () => SharedTensor): SharedTensor
-}
-type LayerRule = (call: LayerCall) => SharedTensor
-
-const activated = (x: SharedTensor, config: LayerCall['config']): SharedTensor => {
-  const name = String(config['activation'] ?? 'linear')
-  const activation = Object.hasOwn(activations, name) ? activations[name] : undefined
-  if (activation === undefined) throw unknown(`the activation ${name}`, activations)
-  return activation(x)
-}
-
-const unknown = (what: string, known: object): Error =>
-  sottoError('ERR_ARGUMENT_VALUE', `apply: ${what} is not there in secret; there are ${Object.keys(known).join(', ')}`)
-
-const biased = (x: SharedTensor, bias: SharedTensor | undefined): SharedTensor => (bias === undefined ? x : x.add(bias))
-
-function onlyChannelsLast({ dataFormat, data_format }: LayerCall['config']): void {
-  const format = dataFormat ?? data_format ?? 'channelsLast'
-  if (format !== 'channelsLast' && format !== 'channels_last') {
-    throw sottoError('ERR_ARGUMENT_VALUE', 'apply: images in secret have their channels last')
-  }
-}
-
-type Pair = [number, number]
-const pooled =
-  (kind: 'maxPool' | 'avgPool'): LayerRule =>
-  ({ inputs: [x], config }) => {
-    onlyChannelsLast(config)
-    const { poolSize, strides, padding } = config as { poolSize: Pair; strides: Pair; padding: Padding }
-    return x![kind](poolSize, strides, padding)
-  }
-
-const pass: LayerRule = ({ inputs: [x] }) => x!
-
-/** One row per class of layer, under the name that tfjs gives it. */
-const layerRules: Readonly<Record<string, LayerRule>> = {
-  InputLayer: pass,
-  /** Nothing is dropped in use. */
-  Dropout: pass,
-  Dense: ({ inputs: [x], weights, config }) => {
-    const flat = x!.rank === 2 ? x! : x!.reshape([-1, x!.shape.at(-1)!])
-    const product = biased(flat.matMul(weights['kernel']!), weights['bias'])
-    const units = product.shape[1]!
-    return activated(x!.rank === 2 ? product : product.reshape([...x!.shape.slice(0, -1), units]), config)
-  },
-  Conv2D: ({ inputs: [x], weights, config }) => {
-    onlyChannelsLast(config)
-    const { strides, padding, dilationRate } = config as { strides: Pair; padding: Padding; dilationRate: Pair }
-    const product = x!.conv2d(weights['kernel']!, strides, padding, 'NHWC', dilationRate)
-    return activated(biased(product, weights['bias']), config)
-  },
-  MaxPooling2D: pooled('maxPool'),
-  AveragePooling2D: pooled('avgPool'),
-  GlobalAveragePooling2D: ({ inputs: [x] }) => x!.mean([1, 2]),
-  GlobalMaxPooling2D: ({ inputs: [x] }) => x!.max([1, 2]),
-  Flatten: ({ inputs: [x] }) => x!.reshape([x!.shape[0]!, -1]),
-  Reshape: ({ inputs: [x], config }) => x!.reshape([x!.shape[0]!, ...(config['targetShape'] as number[])]),
-  Activation: ({ inputs: [x], config }) => activated(x!, config),
-  ReLU: ({ inputs: [x], config }) =>
-    config['maxValue'] == null ? x!.relu() : x!.clipByValue(0, config['maxValue'] as number),
-  LeakyReLU: ({ inputs: [x], config }) => x!.leakyRelu(config['alpha'] as number),
-  Softmax: ({ inputs: [x], config }) => x!.softmax((config['axis'] as number | undefined) ?? -1),
-  /** As in use: (x − mean) · γ / √(variance + ε) + β, as one product and one sum whose factors are worked out once. */
-  BatchNormalization: ({ inputs: [x], weights, config, once }) => {
-    const scale = once('scale', () => {
-      const spread = weights['moving_variance']!.add(config['epsilon'] as number).rsqrt()
-      return weights['gamma'] === undefined ? spread : spread.mul(weights['gamma'])
-    })
-    const shift = once('shift', () => {
-      const mean = weights['moving_mean']!.mul(scale)
-      return weights['beta'] === undefined ? mean.neg() : weights['beta'].sub(mean)
-    })
-    return x!.mul(scale).add(shift)
-  },
-  Add: ({ inputs }) => inputs.reduce((a, b) => a.add(b)),
-  Concatenate: ({ inputs: [first, ...rest], config }) =>
-    first!.concat(rest, (config['axis'] as number | undefined) ?? -1),
-}
-
-type Layer = tf.LayersModel['layers'][number]
 
 /** What a layer gets its inputs from. */
 interface Node {
@@ -183,9 +94,8 @@ export class SharedModel {
 
   #run(inputs: readonly SharedTensor[]): SharedTensor {
     const results = new Map<Layer, SharedTensor>()
-    const { layers } = this.#model
     if (this.#model instanceof tf.Sequential) {
-      return layers.reduce((x, layer) => this.#call(layer, [x]), inputs[0]!)
+      return sequenceOf(this.#model.layers).reduce((x, step) => this.#step(step, [x]), inputs[0]!)
     }
     const starts = this.#model.inputLayers as readonly Layer[]
     starts.forEach((layer, i) => {
@@ -195,16 +105,16 @@ export class SharedModel {
       const known = results.get(layer)
       if (known !== undefined) return known
       const [node] = layer.inboundNodes as unknown as readonly Node[]
-      const result = this.#call(layer, node!.inboundLayers.map(resultOf))
+      const given = node!.inboundLayers.map(resultOf)
+      const [result] = stepsOf(layer).reduce((values, step) => [this.#step(step, values)], given) as [SharedTensor]
       results.set(layer, result)
       return result
     }
     return resultOf(this.#model.outputLayers[0] as Layer)
   }
 
-  #call(layer: Layer, inputs: readonly SharedTensor[]): SharedTensor {
-    const rule = layerRules[layer.getClassName()]!
-    const prefix = `${layer.name}/`
+  #step(step: Step, inputs: readonly SharedTensor[]): SharedTensor {
+    const prefix = `${step.layer.name}/`
     const weights: Record<string, SharedTensor> = {}
     for (const { name, tensor } of this.#weights) {
       if (name.startsWith(prefix)) weights[name.slice(prefix.length)] = tensor
@@ -215,7 +125,48 @@ export class SharedModel {
       this.#made.set(key, known)
       return known
     }
-    return rule({ inputs, weights, config: layer.getConfig(), once })
+    return runStep(step, { inputs, weights, once })
+  }
+
+  /**
+   * Trains the model in secret on rows that are secrets of the same parties: dense, convolutional and pooling layers, batch
+   * normalisation, dropout and activations, in sequence. Nobody sees a row, a weight, a gradient or a loss; the sizes, the
+   * settings and the order of the rows are public.
+   *
+   * Nothing is opened, unless the job says so in `opens`: the loss, or the share of rows got right, of each batch, to the
+   * caller alone.
+   *
+   * Weights follow those of training in clear up to rounding: each division is within a unit (2^-16 unless chosen
+   * otherwise), the right one on average.
+   *
+   * @param x rows as the model takes them; of several owners, a list of secrets
+   * @param y labels of the shape of what the model gives
+   * @throws `ERR_ARGUMENT_VALUE` for a loss that does not fit the model, `ERR_SHAPE` for labels that do not;
+   *   `ERR_PERMISSION` for an opening that an owner of the data refuses; `ERR_PARTY_LOST` when a party leaves
+   */
+  fit(x: SecretRows, y: SecretRows, options: SecretFitOptions): Promise<SecretFitResult> {
+    this.#forget()
+    return fit({ model: this.#model, weights: this.#weights }, x, y, options)
+  }
+
+  /**
+   * How many rows the model gets right, as one number, which is opened to the caller: classes by the largest output, of one
+   * output whether it is above a threshold.
+   *
+   * @param y labels of the shape of what the model gives: a row of classes, or 0 and 1
+   */
+  evaluate(x: SecretRows, y: SecretRows, options: SecretEvaluateOptions = {}): Promise<SecretEvaluation> {
+    const scoresOf = (rows: SharedTensor, isLeftOut: boolean): SharedTensor => {
+      const steps = sequenceOf(this.#model.layers)
+      return (isLeftOut ? steps.slice(0, -1) : steps).reduce((value, step) => this.#step(step, [value]), rows)
+    }
+    return evaluate({ model: this.#model, weights: this.#weights }, x, y, scoresOf, options)
+  }
+
+  /** What was worked out of weights that are no longer. */
+  #forget(): void {
+    for (const tensor of this.#made.values()) tensor.dispose()
+    this.#made.clear()
   }
 
   /** Opens the model to the caller: every weight. Fails as `SharedTensor.get` does. */
@@ -233,8 +184,7 @@ export class SharedModel {
   /** Frees the weights. */
   dispose(): void {
     for (const { tensor } of this.#weights) tensor.dispose()
-    for (const tensor of this.#made.values()) tensor.dispose()
-    this.#made.clear()
+    this.#forget()
   }
   [Symbol.dispose](): void {
     this.dispose()
@@ -246,24 +196,6 @@ export class SharedModel {
   [Symbol.for('nodejs.util.inspect.custom')](): string {
     return this.toString()
   }
-}
-
-/** Refuses what cannot be run in secret before anything is shared. */
-function checkLayers(model: tf.LayersModel): void {
-  for (const layer of model.layers) {
-    const name = layer.getClassName()
-    if (!Object.hasOwn(layerRules, name)) {
-      throw sottoError(
-        'ERR_ARGUMENT_VALUE',
-        `share: a layer of class ${name} cannot be run in secret; there are ${Object.keys(layerRules).join(', ')}`,
-        { layer: name },
-      )
-    }
-    const activation = layer.getConfig()['activation'] as string | undefined
-    if (activation && !Object.hasOwn(activations, activation))
-      throw unknown(`the activation ${activation}`, activations)
-  }
-  if (model.outputs.length !== 1) throw sottoError('ERR_ARGUMENT_VALUE', 'share: a model in secret has one output')
 }
 
 /**

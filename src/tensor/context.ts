@@ -78,6 +78,11 @@ export function noGrad<T>(action: () => T): T {
   return within({ made: current().made, grad: false }, action)
 }
 
+/** Runs an action that records what it takes for its own backward, whatever is around it. May be async. */
+export function withGrad<T>(action: () => T): T {
+  return within({ made: current().made, grad: true }, action)
+}
+
 /** Runs an action; what is made inside belongs to no scope, and is for the action's owner to free. */
 export function unscoped<T>(action: () => T): T {
   return within({ made: null, grad: current().grad }, action)

@@ -71,6 +71,7 @@ const MOST = 2 ** 31 - 2
  * @param args what the row takes after its tensors; of `gather` the indices come first, as { shape, values }
  */
 export function indicesOf(name: Move, shapes: readonly Shape[], args: readonly unknown[]): readonly Int32Array[] {
+  if (name === 'gather') return [gathered(shapes[0]!, ...(args as [PublicIndices, number]))]
   return cached(['move', name, shapes, args], () => {
     const sizes = shapes.map(sizeOf)
     if (sizes.reduce((a, b) => a + b, 0) > MOST) {
@@ -90,6 +91,30 @@ export function indicesOf(name: Move, shapes: readonly Shape[], args: readonly u
       return [result].flat().map((t) => (t.dataSync() as Int32Array).map((position) => position - 1))
     })
   })
+}
+
+/**
+ * Positions of the slices that indices name. By themselves, for a batch is small beside what it is taken from, and the next
+ * one is another.
+ */
+function gathered(shape: Shape, { values }: PublicIndices, axis: number): Int32Array {
+  const inner = sizeOf(shape.slice(axis + 1))
+  const outer = sizeOf(shape.slice(0, axis))
+  const dimension = shape[axis]!
+  if (outer * dimension * inner > MOST)
+    throw sottoError('ERR_LIMIT', 'gather: more than 2^31 elements', { op: 'gather' })
+  if (values.some((index) => !Number.isInteger(index) || index < 0 || index >= dimension)) {
+    throw sottoError('ERR_ARGUMENT_VALUE', `gather: an index is outside axis ${axis}`, { op: 'gather' })
+  }
+  const result = new Int32Array(outer * values.length * inner)
+  let at = 0
+  for (let block = 0; block < outer; block++) {
+    for (const index of values) {
+      const start = (block * dimension + index) * inner
+      for (let i = 0; i < inner; i++) result[at++] = start + i
+    }
+  }
+  return result
 }
 
 /** The public indices of a gather, as they travel in a command. */
