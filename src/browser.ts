@@ -62,6 +62,7 @@ export { type Intersection, type IntersectOptions, idTensor, intersect } from '.
 export { intersectInRing, type RingOptions, type RingResult } from './psi/ring.ts'
 export { intersectOver, type PsiOptions, type PsiProtocol, type PsiResult, type Reveal } from './psi/two-party.ts'
 export type { PsiReport } from './psi/workers/messages.ts'
+export { type ConsentOptions, giveConsent, withdrawConsent } from './smpc/consent.ts'
 export { EncodedTensor } from './smpc/encoded-tensor.ts'
 export type { Encoding, PrecisionOptions } from './smpc/encoding.ts'
 export { FixedPrecisionPointer } from './smpc/fixed-pointer.ts'
@@ -83,6 +84,7 @@ export {
 export { SharedModel, type ShareModelOptions } from './smpc/shared-model.ts'
 export { SharedTensor } from './smpc/shared-tensor.ts'
 export { meanOf, sumOf } from './smpc/totals.ts'
+export type { SecretCheckpoint, SecretCheckpointOptions } from './smpc/training/checkpoints.ts'
 export type {
   SecretBatchInfo,
   SecretEpochInfo,

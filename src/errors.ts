@@ -16,6 +16,7 @@ export const codes = {
   ERR_LOCAL_OPERAND: { kind: 'placement', meaning: 'a local tensor meets a pointer; send it first' },
   ERR_UNKNOWN_PEER: { kind: 'placement', meaning: 'a worker was told to reach a peer that it was not introduced to' },
 
+  ERR_CONSENT: { kind: 'permission', meaning: 'somebody who has to consent to what is opened has not done so' },
   ERR_PERMISSION: { kind: 'permission', meaning: 'the identity of this session may not see or change the object' },
 
   ERR_NOT_FOUND: { kind: 'state', meaning: 'the worker holds no object of that id' },

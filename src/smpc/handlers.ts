@@ -3,6 +3,7 @@ import type { HostSession } from '../worker/host-session.ts'
 import { addMessages, type MessageRows } from '../worker/messages.ts'
 import { fixedHandlers } from './handlers/fixed.ts'
 import { groupHandlers } from './handlers/groups.ts'
+import { keptHandlers } from './handlers/kept.ts'
 import { secretHandlers } from './handlers/secrets.ts'
 import type { SecretAsk, SecretMessage, SecretMessages, SecretRequest } from './messages.ts'
 import { secretSchemas } from './schema.ts'
@@ -15,10 +16,21 @@ export type SecretHandlers<N extends SecretMessage> = {
   ) => SecretMessages[M]['response'] | Promise<SecretMessages[M]['response']>
 }
 
-const handlers: SecretHandlers<SecretMessage> = { ...groupHandlers, ...secretHandlers, ...fixedHandlers }
+const handlers: SecretHandlers<SecretMessage> = {
+  ...groupHandlers,
+  ...secretHandlers,
+  ...keptHandlers,
+  ...fixedHandlers,
+}
 
 /** The messages that are answered. */
-const asks: { readonly [N in SecretAsk]: true } = { secretGet: true, secretStats: true, fixedGet: true }
+const asks: { readonly [N in SecretAsk]: true } = {
+  secretGet: true,
+  secretStats: true,
+  secretSave: true,
+  secretKept: true,
+  fixedGet: true,
+}
 
 const rows = (Object.keys(secretSchemas) as SecretMessage[]).map((name) => [
   name,

@@ -6,6 +6,7 @@
  * their caller alone. Commands come from the caller; parties hand each other parts of what they open, and the provider
  * hands them what it deals, under the id of the group.
  */
+import type { CheckpointInfo } from '../tensor/checkpoint.ts'
 import type { Labels, ObjectId, Privacy } from '../tensor/location.ts'
 import type { Shape } from '../tensor/shape.ts'
 import type { ErrorWire } from '../worker/protocol.ts'
@@ -147,6 +148,39 @@ export type SecretMessages = {
   secretStats: { request: { group: string }; response: PartyStats | ProviderStats }
   /** From members of a group. */
   secretParts: { request: { group: string; parts: readonly Part[] }; response: void }
+
+  /** Keeps the party's shares where its worker keeps checkpoints, fresh: nothing but those of all parties say anything. */
+  secretSave: {
+    request: { group: string; seq: number; name: string; set: ObjectId; note: string; ids: readonly ObjectId[] }
+    response: CheckpointInfo
+  }
+  /** What a party has kept under a name, without the shares. */
+  secretKept: {
+    request: { group: string; name: string }
+    response: {
+      readonly set: ObjectId
+      readonly note: string
+      readonly shapes: readonly Shape[]
+      readonly info: CheckpointInfo
+    }
+  }
+  /** Shares what the party has kept, each tensor, among all parties: the sums over the parties are what was saved. */
+  secretRestore: {
+    request: {
+      group: string
+      name: string
+      set: ObjectId
+      to: readonly (readonly { readonly name: string; readonly key: string }[])[]
+    }
+    response: void
+  }
+  /** Adds owners who have to consent before these secrets, or what is computed from them, are opened. */
+  secretGuard: {
+    request: { group: string; ids: readonly ObjectId[]; job: string; owners: readonly string[] }
+    response: void
+  }
+  /** The session's identity consents, or no more, that somebody sees what came of a job. */
+  secretConsent: { request: { job: string; to: string; isGiven: boolean }; response: void }
 
   /** Encodes a tensor in fixed precision, beside it. */
   fixTensor: { request: { id: ObjectId; out: ObjectId; encoding: Encoding }; response: void }

@@ -1,13 +1,15 @@
 /** What every message of secret computation must look like. */
 import * as v from 'valibot'
 import { sizeOf } from '../tensor/shape.ts'
+import { LONGEST_NOTE } from '../worker/checkpoint-file.ts'
 import { fields } from '../worker/schema.ts'
 import { type Correlation, isCorrelation } from './correlations.ts'
 import { type Encoding, isEncoding } from './encoding.ts'
 import type { Part, RingWire, SecretMessage, SecretRequest, ShareWire } from './messages.ts'
 import { protocols } from './protocols/index.ts'
 
-const { id, out, outs, name, count, bytes, shape, privacy, labels, error } = fields
+const { id, out, outs, name, count, bytes, shape, privacy, labels, error, checkpointName } = fields
+const note = v.pipe(v.string(), v.maxLength(LONGEST_NOTE))
 const group = out
 const seed = v.pipe(bytes, v.length(32))
 const encoding = v.custom<Encoding>(isEncoding)
@@ -74,6 +76,17 @@ export const secretSchemas: { readonly [N in SecretMessage]: v.GenericSchema<unk
   secretReceive: v.strictObject({ from: keyed, out, shape, encoding, labels }),
   secretStats: v.strictObject({ group }),
   secretParts: v.strictObject({ group, parts: v.pipe(v.array(part), v.maxLength(MOST_PARTS)) }),
+
+  secretSave: v.strictObject({ group, seq: count, name: checkpointName, set: out, note, ids: outs }),
+  secretKept: v.strictObject({ group, name: checkpointName }),
+  secretRestore: v.strictObject({
+    group,
+    name: checkpointName,
+    set: out,
+    to: v.pipe(v.array(keyed), v.maxLength(MOST_OPERANDS)),
+  }),
+  secretGuard: v.strictObject({ group, ids: outs, job: name, owners: v.pipe(fields.names, v.minLength(1)) }),
+  secretConsent: v.strictObject({ job: name, to: name, isGiven: v.boolean() }),
 
   fixTensor: v.strictObject({ id, out, encoding }),
   floatTensor: v.strictObject({ id: out, out }),

@@ -25,7 +25,8 @@ export class StoredShare implements StoredOther {
   readonly dtype = 'int32'
   readonly party: Party
   readonly shape: Shape
-  readonly access: Access
+  /** Who may see it opened; policies are added, and none is taken away. */
+  access: Access
   readonly failure: ErrorWire | null
   readonly owner: string
   readonly session: object

@@ -35,6 +35,8 @@ export interface Policy {
    * themselves, and with nothing that is computed from them.
    */
   readonly allowMatches?: readonly string[]
+  /** The job to whose results the owner has to consent, if there is one: by that name, at each worker that holds them. */
+  readonly consent?: string
 }
 
 /** What travels with a tensor besides its values. */

@@ -18,6 +18,7 @@ import * as v from 'valibot'
 import { sottoError } from '../errors.ts'
 import type { Policy } from '../tensor/location.ts'
 import type { ModelWire } from '../tensor/model-wire.ts'
+import type { Shape } from '../tensor/shape.ts'
 import { encodeValue, readValues } from './codec.ts'
 import { fields } from './schema.ts'
 
@@ -30,11 +31,32 @@ export interface CheckpointKey {
 }
 
 /** What is kept of a model. */
-export interface Kept {
+export interface KeptModel {
   readonly model: ModelWire
   /** Policies on each of its weights, in their order. */
   readonly access: readonly (readonly Policy[])[]
 }
+
+/** What one party keeps of secrets: shares, of which those of all parties together say something. */
+export interface KeptShares {
+  /** Drawn for each set: shares of two sets add up to nothing. */
+  readonly set: string
+  /** The parties in their order, and which of them this is. */
+  readonly parties: readonly string[]
+  readonly index: number
+  /** The other members of their group, the provider too, as this worker knows them. */
+  readonly members: readonly { readonly name: string; readonly key: string }[]
+  /** What the caller has to say of them, in words of his own; the same at all parties. */
+  readonly note: string
+  readonly tensors: readonly {
+    readonly shape: Shape
+    /** Ring elements, which add up to the secret's over all parties. */
+    readonly data: Uint8Array
+    readonly access: readonly Policy[]
+  }[]
+}
+
+export type Kept = KeptModel | { readonly shares: KeptShares }
 
 /** What the first bytes of a checkpoint say. */
 export interface CheckpointHead {
@@ -50,14 +72,27 @@ export const HEAD = AT.content
 /** Bytes of random salt: the checksum, which is told to who saved it, then tells nothing of weights it may not see. */
 const SALT = 32
 
-const contentSchema = v.strictObject({
+/** Characters of a note. */
+export const LONGEST_NOTE = 2 ** 20
+
+const head = {
   worker: fields.name,
   identity: fields.name,
   name: fields.checkpointName,
   salt: v.pipe(fields.bytes, v.length(SALT)),
-  model: fields.model,
-  access: v.array(fields.access),
+}
+const sharesSchema = v.strictObject({
+  set: fields.out,
+  parties: fields.names,
+  index: fields.count,
+  members: v.array(v.strictObject({ name: fields.name, key: fields.peerKey })),
+  note: v.pipe(v.string(), v.maxLength(LONGEST_NOTE)),
+  tensors: v.array(v.strictObject({ shape: fields.shape, data: fields.bytes, access: fields.access })),
 })
+const contentSchema = v.union([
+  v.strictObject({ ...head, model: fields.model, access: v.array(fields.access) }),
+  v.strictObject({ ...head, shares: sharesSchema }),
+])
 
 /** Off this thread and five times as fast where there is WebCrypto: browsers have it in secure contexts only. */
 async function digestOf(bytes: Uint8Array): Promise<Uint8Array> {
@@ -69,11 +104,11 @@ async function digestOf(bytes: Uint8Array): Promise<Uint8Array> {
 /** Writes a checkpoint; `Date.now()` is when it is saved. */
 export async function writeCheckpoint(
   { worker, identity, name }: CheckpointKey,
-  { model, access }: Kept,
+  kept: Kept,
 ): Promise<CheckpointHead & { readonly bytes: Uint8Array }> {
   const savedAt = Date.now()
   const salt = globalThis.crypto.getRandomValues(new Uint8Array(SALT))
-  const content = encodeValue({ worker, identity, name, salt, model, access })
+  const content = encodeValue({ worker, identity, name, salt, ...kept })
   const bytes = new Uint8Array(HEAD + content.length)
   const view = new DataView(bytes.buffer)
   bytes.set(MAGIC)
@@ -109,11 +144,13 @@ export async function readCheckpoint(bytes: Uint8Array, key: CheckpointKey): Pro
   }
   const content = contentOf(bytes.subarray(AT.content))
   if (content === null) throw wrong('is malformed')
-  const { worker, identity, name, model, access } = content
+  const { worker, identity, name } = content
   // A file that was put in the place of another.
   if (worker !== key.worker || identity !== key.identity || name !== key.name) {
     throw wrong('was saved by somebody else, or under another name')
   }
+  if ('shares' in content) return { shares: content.shares, ...head }
+  const { model, access } = content
   if (access.length !== model.weights.length) throw wrong('is malformed')
   return { model, access, ...head }
 }

@@ -152,8 +152,8 @@ export class Checkpoints {
     }
     // A store of Node may give a Buffer, whose parts are views where those of others are copies.
     const bytes = new Uint8Array(found.buffer, found.byteOffset, found.byteLength)
-    const { model, access, ...head } = await readCheckpoint(bytes, key)
-    return { model, access, info: infoOf(name, bytes.length, head) }
+    const kept = await readCheckpoint(bytes, key)
+    return { ...kept, info: infoOf(name, bytes.length, kept) }
   }
 
   /** The oldest first. What does not begin as a checkpoint does is passed over; it can be removed. */

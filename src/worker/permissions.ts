@@ -46,6 +46,7 @@ function intern({
   allowShares = [],
   allowTotals = [],
   allowMatches = [],
+  consent,
 }: Policy): PolicyRecord {
   const policy = plainPolicy({
     owner,
@@ -54,6 +55,7 @@ function intern({
     allowShares: sorted(allowShares),
     allowTotals: sorted(allowTotals),
     allowMatches: sorted(allowMatches),
+    ...(consent === undefined ? {} : { consent }),
   })
   const key = JSON.stringify(policy)
   return policies.get(key) ?? policies.set(key, { ...policy, key })
@@ -67,6 +69,7 @@ const plainPolicy = ({
   allowShares = [],
   allowTotals = [],
   allowMatches = [],
+  consent,
 }: Policy): Policy => ({
   owner,
   allow,
@@ -74,6 +77,7 @@ const plainPolicy = ({
   ...(allowShares.length > 0 ? { allowShares } : {}),
   ...(allowTotals.length > 0 ? { allowTotals } : {}),
   ...(allowMatches.length > 0 ? { allowMatches } : {}),
+  ...(consent === undefined ? {} : { consent }),
 })
 
 function internAll(records: readonly PolicyRecord[]): Access {
@@ -121,6 +125,34 @@ export function derivedFrom(access: Access): Access {
 }
 
 const allows = ({ owner, allow }: Policy, identity: string): boolean => owner === identity || allow.includes(identity)
+
+/** Policies by which owners have to consent to what came of a job. */
+export const consentNeeded = (job: string, owners: readonly string[]): Access =>
+  internAll(owners.map((owner) => intern({ owner, allow: [], allowResults: [], consent: job })))
+
+/**
+ * The access of what came of jobs, for those whom owners have consented to: an owner's consent to a job holds for all of the
+ * owner's policies on what came of it.
+ *
+ * @param consented whom an owner has consented to see what came of a job
+ */
+export function withConsents(access: Access, consented: (owner: string, job: string) => readonly string[]): Access {
+  const jobs = new Set(access.flatMap(({ consent }) => (consent === undefined ? [] : [consent])))
+  if (jobs.size === 0) return access
+  return internAll(
+    access.map((policy) => {
+      const more = [...jobs].flatMap((job) => consented(policy.owner, job))
+      return intern({ ...policy, allow: [...policy.allow, ...more] })
+    }),
+  )
+}
+
+/** Owners of policies under which an identity may not see a value, and the job that they have to consent to, if any. */
+export function lackingConsent(access: Access, identity: string): { owners: string[]; jobs: string[] } | null {
+  const jobs = sorted(access.flatMap(({ consent }) => (consent === undefined ? [] : [consent])))
+  if (jobs.length === 0) return null
+  return { owners: sorted(access.filter((policy) => !allows(policy, identity)).map(({ owner }) => owner)), jobs }
+}
 
 /** Whether an identity may see a value in clear. */
 export const maySee = (access: Access, identity: string): boolean => access.every((policy) => allows(policy, identity))

@@ -93,7 +93,7 @@ const rights = {
   allowMatches: v.optional(names),
 }
 const privacy = v.nullable(v.strictObject(rights))
-const access = v.pipe(v.array(v.strictObject({ owner: name, ...rights })), v.maxLength(256))
+const access = v.pipe(v.array(v.strictObject({ owner: name, ...rights, consent: v.optional(name) })), v.maxLength(256))
 const tensor = v.custom<TensorWire>(isTensor)
 const sent = v.custom<TensorWire | PackedWire>(isSent)
 const operand = v.custom<OperandWire>(isOperand)
@@ -132,6 +132,9 @@ const error = v.strictObject({
 const bytes = v.instance(Uint8Array)
 const shape = v.pipe(v.array(count), v.maxLength(MAX_RANK))
 
+/** The public key of a worker; empty inside one process. */
+const peerKey = v.pipe(v.string(), v.maxLength(128))
+
 /** What messages are made of. */
 export const fields = {
   bytes,
@@ -149,11 +152,10 @@ export const fields = {
   error,
   model,
   checkpointName,
+  peerKey,
 } as const
 
 const address = v.pipe(v.string(), v.minLength(1), v.maxLength(2048))
-/** The public key of a worker; empty inside one process. */
-const peerKey = v.pipe(v.string(), v.maxLength(128))
 const secret = v.pipe(bytes, v.length(32))
 export const capability = v.strictObject({ session: out, name, proof: secret })
 

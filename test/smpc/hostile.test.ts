@@ -358,6 +358,13 @@ describe('a stranger', () => {
       },
     ],
     ['secretStats', 'ERR_NOT_FOUND', { group }],
+    ['secretSave', 'ERR_NOT_FOUND', { group, seq: 1, name: 'mine', set: 's', note: '', ids: ['victim-x'] }],
+    ['secretSave', 'ERR_PROTOCOL', { group, seq: 1, name: '../mine', set: 's', note: '', ids: ['victim-x'] }],
+    ['secretKept', 'ERR_NOT_FOUND', { group, name: 'mine' }],
+    ['secretRestore', 'ERR_NOT_FOUND', { group, name: 'mine', set: 's', to: [] }],
+    ['secretGuard', 'ERR_NOT_FOUND', { group, ids: ['victim-x'], job: 'j', owners: ['eve'] }],
+    ['secretGuard', 'ERR_PROTOCOL', { group, ids: ['victim-x'], job: 'j', owners: [] }],
+    ['secretConsent', 'ERR_PROTOCOL', { job: 'j', to: 'eve', isGiven: 'yes' }],
     ['secretParts', 'ERR_PERMISSION', { group, parts: [opening(1, 0, 48)] }],
     ['fixTensor', 'ERR_PERMISSION', { ...fixing, id: 'victim-x' }],
     ['fixTensor', 'ERR_PERMISSION', { ...fixing, id: 'victim-fixed' }],
@@ -715,6 +722,16 @@ const NO_OBJECT: readonly string[] = [
   ...['Join', 'Provide', 'Put', 'Random', 'Share', 'Take', 'Deal', 'Run', 'Get', 'Open', 'Stats'].map(
     (name) => `secret${name}.group`,
   ),
+  ...['Save', 'Kept', 'Restore', 'Guard'].map((name) => `secret${name}.group`),
+  ...['Save', 'Kept', 'Restore'].map((name) => `secret${name}.name`),
+  ...[
+    'secretSave.set',
+    'secretSave.note',
+    'secretRestore.set',
+    'secretRestore.to[][].name',
+    'secretRestore.to[][].key',
+  ],
+  ...['secretGuard.job', 'secretGuard.owners[]', 'secretConsent.job', 'secretConsent.to'],
   ...['secretPut', 'secretRandom', 'secretTake', 'secretReceive', 'fixTensor', 'floatTensor'].map(
     (name) => `${name}.out`,
   ),
@@ -724,13 +741,14 @@ const NO_OBJECT: readonly string[] = [
 const HIDDEN_IDS = ['hidden', 'victim-fixed', 'victim-x'] as const
 
 describe('the id of an object of another session', () => {
-  const { secretRun, secretShare, secretGet, secretOpen, fixTensor } = sampleBodies
+  const { secretRun, secretShare, secretGet, secretSave, secretOpen, fixTensor } = sampleBodies
   /** As the samples, and in step with a group of bob, alice and carol. */
   const bodies: { readonly [N in SecretMessage]: SecretRequest<N> } = {
     ...sampleBodies,
     secretShare: { ...secretShare, to: secretShare.to.slice(0, 2) },
     secretRun: { ...secretRun, seq: 1, dealt: 0, op: 'add', divisor: null },
     secretGet: { ...secretGet, seq: 1 },
+    secretSave: { ...secretSave, seq: 1 },
     secretOpen: { ...secretOpen, seq: 1, to: 'eve' },
     fixTensor: { ...fixTensor, out: 'z' },
   }

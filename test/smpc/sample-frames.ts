@@ -22,6 +22,8 @@ const keys = [
   { name: 'jane', key: 'k2' },
 ]
 
+const kept = { name: 'digits.2.0', bytes: 400, sha256: 'a'.repeat(64), savedAt: 1_767_225_600_000 } as const
+
 /** One part of each kind. */
 export const sampleParts: { readonly [K in Part['kind']]: Extract<Part, { kind: K }> } = {
   seed: { kind: 'seed', data: seed },
@@ -81,6 +83,11 @@ export const sampleBodies: { readonly [N in SecretMessage]: SecretRequest<N> } =
   floatTensor: { id: Y, out: OUT },
   fixedRun: { op: 'add', operands: [Y, ring], attrs: [], divisor: null, out: [OUT], encodings: [encoding] },
   fixedGet: { id: OUT, keep: true },
+  secretSave: { ...group, seq: 7, name: 'digits.2.0', set: 's1', note: '{"kind":"training"}', ids: [OUT] },
+  secretKept: { ...group, name: 'digits.2.0' },
+  secretRestore: { ...group, name: 'digits.2.0', set: 's1', to: [keys] },
+  secretGuard: { ...group, ids: [OUT], job: 'digits', owners: ['olga', 'sam'] },
+  secretConsent: { job: 'digits', to: 'dana', isGiven: true },
 }
 
 /** The number of the first request: of another session than the worker's own samples. */
@@ -93,7 +100,9 @@ export const sampleFrames: readonly Frame[] = [
   [FrameKind.reply, numberOf('secretGet'), { data: words, rounds: 2 }],
   [FrameKind.reply, numberOf('secretStats'), { commands: 6, openings: 2, bytesSent: 96, bytesDealt: 48, shares: 3 }],
   [FrameKind.reply, numberOf('fixedGet'), ring],
+  [FrameKind.reply, numberOf('secretSave'), kept],
+  [FrameKind.reply, numberOf('secretKept'), { set: 's1', note: '{"kind":"training"}', shapes: [[2]], info: kept }],
   ...(['dealt', 'credit', 'end'] as const).map(
-    (kind, i): Frame => [FrameKind.request, 50 + i, 'secretParts', { ...group, parts: [sampleParts[kind]] }],
+    (kind, i): Frame => [FrameKind.request, 53 + i, 'secretParts', { ...group, parts: [sampleParts[kind]] }],
   ),
 ]

@@ -25,7 +25,13 @@ import {
   type Worker,
 } from 'sotto'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { type CheckpointKey, type Kept, readCheckpoint, writeCheckpoint } from '../../src/worker/checkpoint-file.ts'
+import {
+  type CheckpointKey,
+  type Kept,
+  type KeptModel,
+  readCheckpoint,
+  writeCheckpoint,
+} from '../../src/worker/checkpoint-file.ts'
 import { Checkpoints } from '../../src/worker/checkpoints.ts'
 import { payloadBytes } from '../../src/worker/codec.ts'
 import { defaultLimits } from '../../src/worker/host.ts'
@@ -782,7 +788,7 @@ describe('the bytes of a checkpoint', () => {
     const training = new Training(worker({ checkpoints: store }))
     await training.run(1)
     await training.model.save('a')
-    const { model, access } = await readCheckpoint((await store.read(key, 1e6))!, key)
+    const { model, access } = (await readCheckpoint((await store.read(key, 1e6))!, key)) as KeptModel
     const [state] = model.optimizers
     const before = await training.weights()
     const tensors = tf.memory().numTensors

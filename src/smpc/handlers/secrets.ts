@@ -1,7 +1,7 @@
 /** Messages that make, compute on, and open secrets. */
 import { sottoError } from '../../errors.ts'
 import { tf } from '../../tensor/engine.ts'
-import { type Shape, showShape } from '../../tensor/shape.ts'
+import { type Shape, type Spec, showShape } from '../../tensor/shape.ts'
 import { Tracked } from '../../tensor/tape.ts'
 import { checkNew, checkRoom, storeTensor } from '../../worker/handlers/compute.ts'
 import { recordCame, recordOpened, recordShared, refuse } from '../../worker/handlers/disclosure.ts'
@@ -12,6 +12,7 @@ import {
   accessFrom,
   accessOf,
   combine,
+  lackingConsent,
   maySee,
   mayShare,
   plainAccess,
@@ -19,6 +20,7 @@ import {
 } from '../../worker/permissions.ts'
 import type { Deposit } from '../../worker/protocol.ts'
 import { Poison } from '../../worker/store.ts'
+import { consentsOf } from '../consents.ts'
 import { FixedPrecisionTensor } from '../fixed-precision.ts'
 import type { SecretHandlers } from '../handlers.ts'
 import { membersOf } from '../members.ts'
@@ -125,9 +127,10 @@ export const secretHandlers: SecretHandlers<
       const drawn = party.beginAlone(seq)
       return [party.share(id), drawn] as const
     })
-    const { access, failure } = stored
+    const { failure } = stored
+    const access = consentsOf(session.host).over(stored.access)
     const spec = specFor(encoding, stored.shape)
-    if (!maySee(access, session.name)) refuse(session, 'reveal', spec, { access })
+    if (!maySee(access, session.name)) refuseOpening(session, spec, { access })
     if (failure !== null) throw new Poison({ error: failure, access })
     const answer = await party.outward(draws, stored)
     recordOpened(session, spec, { parties: party.options.parties, access })
@@ -141,9 +144,10 @@ export const secretHandlers: SecretHandlers<
         const drawn = party.beginAlone(seq)
         return [party.share(id), drawn] as const
       })
-      const { access, shape, failure } = stored
+      const { shape, failure } = stored
+      const access = consentsOf(session.host).over(stored.access)
       const spec = specFor(encoding, shape)
-      if (!session.mayMoveTo(access, to)) refuse(session, 'reveal', spec, { to, access })
+      if (!session.mayMoveTo(access, to)) refuseOpening(session, spec, { to, access })
       const { data } = await party.outward(draws, stored)
       recordOpened(session, spec, { parties: party.options.parties, to, access })
       const deposit = { kind: 'share', shape, data, members: [], access: plainAccess(access) } as const
@@ -176,13 +180,24 @@ export const secretHandlers: SecretHandlers<
   },
 }
 
+/** Refuses to open a secret: for want of consent, where policies on it ask for that. */
+function refuseOpening(session: HostSession, spec: Spec, details: { to?: string; access: Access }): never {
+  const { to = session.name, access } = details
+  const lacking = lackingConsent(access, to)
+  if (lacking === null || lacking.owners.length === 0) refuse(session, 'reveal', spec, details)
+  const { owners, jobs } = lacking
+  const [job] = jobs
+  const message = `reveal: ${owners.join(', ')} did not consent to ${to} seeing what came of the job "${job}"; each gives consent with giveConsent(parties, { job: '${job}', to: '${to}' })`
+  refuse(session, 'reveal', spec, details, sottoError('ERR_CONSENT', message, { owners, job, to }))
+}
+
 function checkNewShare(session: HostSession, operation: string, out: string, shape: Shape): void {
   checkRoom(session, operation, [roomFor(shape)])
   checkNew(session, [out])
 }
 
 /** Hands something over under a key: to a peer, or to this worker itself. */
-function hand(session: HostSession, to: string, key: string, content: Deposit): void {
+export function hand(session: HostSession, to: string, key: string, content: Deposit): void {
   if (to === session.host.id) session.put(key, to, content)
   else deliver(session, to, key, content)
 }

@@ -4,9 +4,12 @@ import { SeededRandom } from '../../data/random.ts'
 import { sottoError } from '../../errors.ts'
 import { checkOptions, numberOption } from '../../options.ts'
 import { noGrad, scope, unscoped } from '../../tensor/context.ts'
+import { checkJobName } from '../consent.ts'
+import { showEncoding } from '../encoding.ts'
 import { sequenceOf } from '../layer-rules.ts'
 import type { Cost } from '../protocols/protocol.ts'
 import type { SharedTensor } from '../shared-tensor.ts'
+import { type SecretCheckpointOptions, SecretCheckpoints, type SecretState } from './checkpoints.ts'
 import type { SecretLoss } from './losses.ts'
 import { ruleOf, type SecretOptimizer, type Slots } from './optimizers.ts'
 import { pairedRows, rowsAt, type SecretRows } from './rows.ts'
@@ -36,7 +39,7 @@ export interface SecretBatchInfo {
 
 export interface SecretEpochInfo {
   readonly epoch: number
-  /** Means over its rows of what was opened of each batch; null where nothing was. */
+  /** Means of what was opened of each batch, over the rows trained on since fit began; null where nothing was. */
   readonly loss: number | null
   readonly accuracy: number | null
   /** Milliseconds that it took. */
@@ -68,6 +71,22 @@ export interface SecretFitOptions {
   /** Called in the order of the batches, once all parties have carried each out. A promise is waited for. */
   readonly onBatch?: (info: SecretBatchInfo) => void | Promise<void>
   readonly onEpoch?: (info: SecretEpochInfo) => void | Promise<void>
+  /**
+   * Who has to consent before anything that comes of this job is opened, the model too, besides those whose private data it is
+   * made of: identities, each of which gives consent at all parties by `giveConsent`. Holds from now on, for as long as the
+   * parties hold the shares, and for what is restored from checkpoints.
+   */
+  readonly consent?: {
+    /** Name of the job, by which those who consent know it. */
+    readonly job: string
+    readonly of: readonly string[]
+  }
+  /**
+   * Keeps the training where it is: each party keeps its own shares, of weights and of what the optimizer keeps, where its
+   * worker keeps checkpoints. Nobody has a secret as a whole. Beside them stand the numbers of epoch, batch and update, the
+   * seed and the settings, which are public.
+   */
+  readonly checkpoint?: SecretCheckpointOptions
   /** Ends the training with `ERR_ABORTED` between two batches: what was begun is carried out. */
   readonly signal?: AbortSignal
 }
@@ -94,6 +113,8 @@ const names = [
   'opens',
   'onBatch',
   'onEpoch',
+  'consent',
+  'checkpoint',
   'signal',
 ] as const satisfies readonly (keyof SecretFitOptions)[]
 
@@ -109,7 +130,18 @@ function checked(options: SecretFitOptions) {
   if (!Array.isArray(opens) || !opens.every((one) => one === 'loss' || one === 'accuracy')) {
     throw sottoError('ERR_ARGUMENT_VALUE', 'fit: "opens" expected a list of loss and accuracy', { option: 'opens' })
   }
-  return { epochs, batchSize, shuffle, seed, opens: opens as readonly Opened[], onBatch, onEpoch, signal }
+  const { consent } = options
+  if (consent !== undefined) {
+    checkOptions('fit: "consent"', consent, ['job', 'of'])
+    checkJobName('fit: "consent"', consent.job)
+    const isList = Array.isArray(consent.of) && consent.of.length > 0
+    if (!isList || !consent.of.every((owner) => typeof owner === 'string' && owner !== '')) {
+      throw sottoError('ERR_ARGUMENT_TYPE', 'fit: "consent" expected { job, of } with a list of identities', {
+        option: 'consent',
+      })
+    }
+  }
+  return { epochs, batchSize, shuffle, seed, opens: opens as readonly Opened[], onBatch, onEpoch, consent, signal }
 }
 
 /** A batch that the parties are at. */
@@ -138,36 +170,50 @@ export async function fit(
   const rule = ruleOf(options.optimizer)
   const stepper = new Stepper(parts, rule, options.loss)
   const { examples, labels, count } = pairedRows('fit', x, y)
+  const { batchSize, epochs, shuffle, seed, opens, onBatch, onEpoch, consent, signal } = settings
+  const optimizer = { kind: rule.kind, ...rule.config }
+  const encodings = parts.weights.map(({ tensor }) => showEncoding(tensor.encoding))
+  const course = { batchSize, shuffle, seed, count, loss: options.loss, optimizer, encodings }
+  const checkpoints = options.checkpoint && new SecretCheckpoints(parts, rule, course, options.checkpoint)
   const training = new Training(parts, stepper)
-  const { batchSize, epochs, shuffle, seed, opens, onBatch, onEpoch, signal } = settings
   const results: SecretEpochInfo[] = []
   try {
-    for (let epoch = 1; epoch <= epochs; epoch++) {
+    const from = (await checkpoints?.restore(training)) ?? { epoch: 1, batch: 0 }
+    if (consent !== undefined) training.guard(consent.job, consent.of)
+    for (let { epoch } = from; epoch <= epochs; epoch++) {
       const began = performance.now()
       const order = 1000 * seed + epoch
       const all = [...batches(count, shuffle ? { batchSize, seed: order } : { batchSize })]
       const seeds = new SeededRandom(order)
-      const sums = { loss: 0, hits: 0, cost: NOTHING }
+      const sums = { loss: 0, hits: 0, rows: 0, cost: NOTHING }
       const issued: Issued[] = []
       const take = async (): Promise<void> => {
         const { batch, rows, cost, done } = issued.shift()!
         const { loss, hits } = await done
         sums.loss += (loss ?? 0) * rows
         sums.hits += hits ?? 0
+        sums.rows += rows
         sums.cost = added(sums.cost, cost)
         const accuracy = hits === null ? null : hits / rows
         await onBatch?.({ epoch, batch, batches: all.length, loss, accuracy, cost })
       }
+      const start = epoch === from.epoch ? from.batch : 0
       for (const [i, rows] of all.entries()) {
+        const drawn = seeds.uint32()
+        if (i < start) continue
         if (signal?.aborted) {
           while (issued.length > 0) await take()
           throw sottoError('ERR_ABORTED', 'fit: given up, by its signal', { epoch, batch: i }, signal.reason)
         }
-        issued.push(training.issue({ examples, labels, rows, batch: i + 1, seed: seeds.uint32(), opens }))
+        issued.push(training.issue({ examples, labels, rows, batch: i + 1, seed: drawn, opens }))
         if (issued.length > IN_FLIGHT) await take()
+        if (checkpoints?.isDue(i + 1) && i + 1 < all.length) {
+          while (issued.length > 0) await take()
+          await checkpoints.save(training, { epoch, batch: i + 1 })
+        }
       }
       while (issued.length > 0) await take()
-      const mean = (what: Opened, sum: number): number | null => (opens.includes(what) ? sum / count : null)
+      const mean = (what: Opened, sum: number): number | null => (opens.includes(what) ? sum / sums.rows : null)
       results.push({
         epoch,
         loss: mean('loss', sums.loss),
@@ -176,6 +222,7 @@ export async function fit(
         cost: sums.cost,
       })
       await onEpoch?.(results.at(-1)!)
+      await checkpoints?.save(training, { epoch: epoch + 1, batch: 0 })
     }
     return { epochs: results, steps: training.step }
   } finally {
@@ -193,11 +240,15 @@ interface BatchOf {
 }
 
 /** A model with what its optimizer keeps. */
-class Training {
+class Training implements SecretState {
   readonly #parts: ModelParts
   readonly #stepper: Stepper
   readonly #slots = new Map<number, Slots>()
   step = 0
+
+  get slots(): ReadonlyMap<number, Slots> {
+    return this.#slots
+  }
 
   constructor(parts: ModelParts, stepper: Stepper) {
     this.#parts = parts
@@ -220,8 +271,24 @@ class Training {
     )
   }
 
+  /** Has owners consent before anything that comes of this is opened. */
+  guard(job: string, owners: readonly string[]): void {
+    const secrets = [
+      ...this.#parts.weights.map(({ tensor }) => tensor),
+      ...[...this.#slots.values()].flatMap(Object.values),
+    ]
+    const { group } = secrets[0]!
+    group.tell('secretGuard', () => ({ group: group.id, ids: secrets.map(({ id }) => id), job, owners }))
+  }
+
+  /** Puts what was restored in the place of what is there. */
+  replace(state: Pick<BatchResult, 'values' | 'slots'> & { readonly step: number }): void {
+    this.#keep(state)
+    this.step = state.step
+  }
+
   /** Takes the weights and slots over. */
-  #keep({ values, slots }: BatchResult): void {
+  #keep({ values, slots }: Pick<BatchResult, 'values' | 'slots'>): void {
     for (const [at, value] of values) this.#parts.weights[at]!.tensor.assign(value)
     for (const [at, next] of slots) {
       const before = Object.values(this.#slots.get(at) ?? {})

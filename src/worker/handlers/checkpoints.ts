@@ -5,7 +5,7 @@ import type { ObjectId } from '../../tensor/location.ts'
 import type { ModelWire, OptimizerWire } from '../../tensor/model-wire.ts'
 import { sameShape, showShape } from '../../tensor/shape.ts'
 import { fromWire } from '../../tensor/wire.ts'
-import type { Kept } from '../checkpoint-file.ts'
+import type { KeptModel } from '../checkpoint-file.ts'
 import type { HandlersOf } from '../handlers.ts'
 import type { HostSession } from '../host-session.ts'
 import { accessFrom, combine, PUBLIC, plainAccess } from '../permissions.ts'
@@ -28,7 +28,11 @@ export const checkpointHandlers: HandlersOf<'saveModel' | 'restoreModel' | 'chec
     const { host } = session
     const find = () => findOwn(session, 'restore', id, optimizers)
     find()
-    return host.checkpoints.load(session.name, name).then(({ info, ...kept }) => {
+    return host.checkpoints.load(session.name, name).then((kept) => {
+      if ('shares' in kept) {
+        throw sottoError('ERR_CHECKPOINT_MISMATCH', `restore: "${name}" holds shares of secrets, and no model`)
+      }
+      const { info } = kept
       // While the disk was read, another session of this identity may have taken it away.
       const found = find()
       checkFits(found.stored, found.optimizers, kept.model)
@@ -96,7 +100,7 @@ function putBack(
   session: HostSession,
   stored: StoredModel,
   optimizers: readonly StoredOptimizer[],
-  { model, access }: Kept,
+  { model, access }: KeptModel,
 ): void {
   const values = model.weights.map(({ value }) => fromWire(value))
   let states: StoredOptimizer[]
