@@ -19,35 +19,41 @@ export const whole = (value: number): PublicOperand => ({
   encoding: INTEGER,
 })
 
-/** A divisor is a whole number: from here on, it is off by less than 2^-12 of itself. */
-const FEWEST_STEPS = 2 ** 11
+/** Bits of a public factor: within 2^-13 of itself. */
+const FACTOR_BITS = 12
 /** A command takes divisors up to 2^53. */
-const LARGEST_DIVISOR = 2 ** 53
+const MOST_BITS = 53
 
-/** x / (scale / factor), where x has the scale given. Of shares: one round where the quotient is no small number, else two. */
-function scaled(
-  run: (divisor: bigint | null, encoding: Encoding) => SharedTensor,
-  scale: number,
-  factor: number,
-  encoding: Encoding,
-): SharedTensor {
-  const divisor = scale / scaleOf(encoding) / factor
-  if (divisor >= FEWEST_STEPS && divisor <= LARGEST_DIVISOR) return run(BigInt(Math.round(divisor)), encoding)
-  const whole = scale / scaleOf(encoding)
-  if (Number.isInteger(divisor) && divisor >= 1 && divisor <= LARGEST_DIVISOR) return run(BigInt(divisor), encoding)
-  return run(whole === 1 ? null : BigInt(whole), encoding).mul(factor)
+/** A positive factor as a whole number of few bits over a power of two: divisions by one cost least, and are right on average. */
+export function binary(factor: number): { readonly whole: number; readonly bits: number } {
+  const isPower = Number.isInteger(Math.log2(factor))
+  const bits = isPower ? -Math.log2(factor) : FACTOR_BITS - 1 - Math.floor(Math.log2(factor))
+  return { whole: Math.round(factor * 2 ** bits), bits }
 }
 
-/** The gradient that is a product of two secrets of one scale, by a row of the ring op table. Two rounds. */
+/** x times a public whole number, under the same name. Local. */
+export const timesWhole = (x: SharedTensor, factor: number): SharedTensor =>
+  factor === 1 ? x : x.run('mul', [whole(factor)])[0]!
+
+/**
+ * The gradient that is a product of two secrets of one scale, by a row of the ring op table. Two rounds.
+ *
+ * Domain: the product below 2^(62 − 12) / scale², 2^18 at scale 2^16.
+ */
 export function ofProduct(op: RingOp, a: SharedTensor, b: SharedTensor, attrs: readonly unknown[]): Gradient {
   return {
-    times: (factor, encoding = a.encoding) =>
-      scaled(
-        (divisor, as) => a.run(op, [b], { attrs, divisor, encodings: [as] })[0]!,
-        a.scale * b.scale,
-        factor,
-        encoding,
-      ),
+    times: (factor, encoding = a.encoding) => {
+      const run = (right: SharedTensor, divisor: number): SharedTensor =>
+        a.run(op, [right], { attrs, divisor: divisor === 1 ? null : BigInt(divisor), encodings: [encoding] })[0]!
+      const scale = (a.scale * b.scale) / scaleOf(encoding)
+      const { whole: by, bits } = binary(factor)
+      const divisor = scale * 2 ** bits
+      if (Number.isInteger(divisor) && divisor >= 1 && bits >= 0 && divisor <= 2 ** MOST_BITS) {
+        return run(timesWhole(b, by), divisor)
+      }
+      // A factor that is no small number leaves the product its digits.
+      return run(b, scale).mul(factor)
+    },
   }
 }
 
@@ -55,10 +61,11 @@ export function ofProduct(op: RingOp, a: SharedTensor, b: SharedTensor, attrs: r
 export function ofTensor(g: SharedTensor): Gradient {
   return {
     times: (factor, encoding = g.encoding) => {
-      if (factor === 1 && scaleOf(encoding) === g.scale) return g
-      const more = scaleOf(encoding) / g.scale
-      const [raised] = more === 1 ? [g] : g.run('mul', [whole(more)], { encodings: [encoding] })
-      return factor === 1 ? raised! : raised!.mul(factor)
+      const raised =
+        scaleOf(encoding) === g.scale
+          ? g
+          : g.run('mul', [whole(scaleOf(encoding) / g.scale)], { encodings: [encoding] })[0]!
+      return factor === 1 ? raised : raised.mul(factor)
     },
   }
 }

@@ -9,7 +9,7 @@ import { sottoError } from '../../errors.ts'
 import { checkOptions, numberOption } from '../../options.ts'
 import { type Encoding, scaleOf } from '../encoding.ts'
 import type { SharedTensor } from '../shared-tensor.ts'
-import { type Gradient, whole } from './gradient.ts'
+import { binary, type Gradient, timesWhole, whole } from './gradient.ts'
 
 /** An optimizer by its name and settings, as tfjs has them. */
 export type SecretOptimizer =
@@ -139,7 +139,10 @@ function adam(kind: 'adam' | 'amsgrad', settings: Record<string, unknown>): Rule
       // v + (g² − v) · (1 − beta2): the square, undivided, meets v at its own scale, so that one division does for both.
       const moment = slots['second'] ?? zeros(value, squares)
       const [square] = g.run('square', [], { encodings: [squares] })
-      const lacking = raised(moment, encoding.base ** (2 * encoding.precisionFractional - squares.precisionFractional))
+      const lacking = timesWhole(
+        moment,
+        encoding.base ** (2 * encoding.precisionFractional - squares.precisionFractional),
+      )
       const [grown] = square!
         .sub(lacking)
         .run('mul', [whole(share)], { divisor: BigInt((g.scale ** 2 / scaleOf(squares)) * 2 ** bits) })
@@ -149,16 +152,16 @@ function adam(kind: 'adam' | 'amsgrad', settings: Record<string, unknown>): Rule
       const corrected = Math.sqrt(1 - decay ** step)
       const floor = Math.max((SCALED * epsilon * corrected) ** 2, 1 / scaleOf(squares))
       const root = largest.add(floor).rsqrt()
-      const divisor = Math.round((scaleOf(squares) * (1 - beta1 ** step)) / (rate * corrected))
-      const [taken] = first.run('mul', [root], { divisor: BigInt(divisor), encodings: [encoding] })
+      const { whole: by, bits: down } = binary((rate * corrected) / (1 - beta1 ** step))
+      const [taken] = timesWhole(first, by).run('mul', [root], {
+        divisor: BigInt(scaleOf(squares) * 2 ** down),
+        encodings: [encoding],
+      })
       const moments = { first, second, ...(kind === 'amsgrad' ? { largest } : {}) }
       return { value: value.sub(taken!), slots: moments }
     },
   }
 }
-
-/** Times a whole number, under the same name. */
-const raised = (x: SharedTensor, by: number): SharedTensor => (by === 1 ? x : x.run('mul', [whole(by)])[0]!)
 
 const rules = {
   sgd,
