@@ -37,6 +37,10 @@ const alone = [
  */
 const parties = ['test/**/*.parties.test.ts']
 
+/** What workers withstand, and how they talk: a minute of sockets and threads, with a command of its own. */
+const workers = ['test/worker/**/*.test.ts']
+const isOfWorkers = (file: string): boolean => file.startsWith('test/worker/')
+
 /** Which suites: those of `npm test`, or those of another command. */
 const suite = process.env['SOTTO_SUITE'] ?? 'main'
 
@@ -62,11 +66,15 @@ const project = ({ backend, exclude = [], isolate = false, ...rest }: Project) =
   },
 })
 
+/** Files together in processes, and those with one of their own. */
+const onWasm = (include: string[], exclude: readonly string[], isOwn: (file: string) => boolean): Project[] => [
+  { name: 'wasm', backend: 'wasm', include, exclude: [...alone, ...parties, ...exclude] },
+  { name: 'wasm-alone', backend: 'wasm', include: alone.filter(isOwn), isolate: true },
+]
+
 const suites: Readonly<Record<string, readonly Project[]>> = {
-  main: [
-    { name: 'wasm', backend: 'wasm', include: ['test/**/*.test.ts'], exclude: [...alone, ...parties] },
-    { name: 'wasm-alone', backend: 'wasm', include: alone, isolate: true },
-  ],
+  main: onWasm(['test/**/*.test.ts'], workers, (file) => !isOfWorkers(file)),
+  workers: onWasm(workers, [], isOfWorkers),
   backends: others.map((backend) => ({ name: backend, backend, include: computing })),
   parties: [{ name: 'parties', backend: 'wasm', include: parties }],
 }
