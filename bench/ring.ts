@@ -1,4 +1,4 @@
-/** How fast is arithmetic on shares: the kernels of Z_2^64 against BigInt, and against the plain way in WebAssembly? */
+/** How fast is arithmetic on shares: the kernels of Z_2^64 and Z_2^128 against BigInt, and against plain WebAssembly? */
 import { compile } from '../assembly/compile.ts'
 import { SeededRandom } from '../src/data/random.ts'
 import { Prg, randomSeed } from '../src/smpc/prg.ts'
@@ -100,12 +100,72 @@ function hold(what: string, ms: number, ratio: number, floor: number): void {
   const decoding = await alternate({ back, decode: () => kernels.decode(encoded, scale) }, { rounds: 41, calls: 30 })
   hold(`decode ${n} numbers, than BigInt`, decoding.decode.ms, decoding.decode.ratio, 10)
 }
-report(`The ring in ${kernels.name}`, ratios)
+{
+  const wide = ring(128)
+  const [m, k, n] = [128, 784, 128]
+  const [a, b] = [words(2 * m * k), words(2 * k * n)]
+  const multiply = () => wide.matMul(a, b, m, k, n)
+  const elements = (list: BigUint64Array) =>
+    Array.from({ length: list.length / 2 }, (_, i) => list[2 * i]! | (list[2 * i + 1]! << 64n))
+  const [x, y] = [elements(a), elements(b)]
+  // A tenth of the rows: the whole would take seconds.
+  const rows = 13
+  const slow = () => {
+    const out: bigint[] = []
+    for (let i = 0; i < rows; i++) {
+      for (let j = 0; j < n; j++) {
+        let sum = 0n
+        for (let l = 0; l < k; l++) sum += x[i * k + l]! * y[l * n + j]!
+        out.push(BigInt.asUintN(128, sum))
+      }
+    }
+    return out
+  }
+  const timings = await alternate({ slow, multiply }, { rounds: 5, warmup: 2 })
+  const ratio = (timings.multiply.ratio * m) / rows
+  hold(`matMul ${m}×${k}×${n} of 128 bits, than BigInt row by column`, timings.multiply.ms, ratio, 20)
+  /** Rows one at a time are multiplied element by element. */
+  const plain = () => {
+    for (let i = 0; i < m; i++) wide.matMul(a.subarray(2 * i * k, 2 * (i + 1) * k), b, 1, k, n)
+  }
+  const fast = await alternate({ plain, multiply }, { rounds: 9, warmup: 3 })
+  hold(`matMul ${m}×${k}×${n} of 128 bits, than element by element`, fast.multiply.ms, fast.multiply.ratio, 1.5)
+  const product = elements(multiply())
+  if (!slow().every((element, i) => element === product[i])) throw new Error('the products differ')
+  console.log(`matMul of 128 bits: ${rounded((m * k * n) / fast.multiply.ms / 1e6)} billion products and sums a second`)
+
+  const values = Float32Array.from({ length: 15_000 }, () => random.between(-100, 100))
+  const scale = 2 ** 32
+  const bigInt = () => {
+    const out = new BigUint64Array(2 * values.length)
+    for (let i = 0; i < values.length; i++) {
+      const value = BigInt(Math.round(values[i]! * scale))
+      out[2 * i] = value
+      out[2 * i + 1] = value >> 64n
+    }
+    return out
+  }
+  const encode = () => wide.encode(values, scale)
+  const encoding = await alternate({ bigInt, encode }, { rounds: 41, calls: 10 })
+  hold(`encode ${values.length} numbers in 128 bits, than BigInt`, encoding.encode.ms, encoding.encode.ratio, 5)
+  const encoded = encode()
+  const back = () =>
+    Float32Array.from(
+      values,
+      (_, i) => Number((BigInt.asIntN(64, encoded[2 * i + 1]!) << 64n) | encoded[2 * i]!) / scale,
+    )
+  const decoding = await alternate({ back, decode: () => wide.decode(encoded, scale) }, { rounds: 41, calls: 10 })
+  hold(`decode ${values.length} numbers of 128 bits, than BigInt`, decoding.decode.ms, decoding.decode.ratio, 10)
+}
+report(`The rings in ${kernels.name}`, ratios)
 
 const n = 100_000
 const [a, b, c, d, e] = [words(n), words(n), words(n), words(n), words(n)]
 const { quotient, top } = kernels.truncationOf(a, 2n ** 16n)
 const planes = kernels.toPlanes(a)
+const wide = ring(128)
+const [f, g] = [words(2 * n), words(2 * n)]
+const cut = wide.truncationOf(f, 2n ** 32n)
 const seed = randomSeed()
 /** What is timed, and the bytes it reads and writes. */
 const rates: Readonly<Record<string, readonly [bytes: number, call: () => unknown]>> = {
@@ -114,6 +174,10 @@ const rates: Readonly<Record<string, readonly [bytes: number, call: () => unknow
   beaver: [48 * n, () => kernels.beaver(c, a, b, d, e, true)],
   'truncate by 2^16': [32 * n, () => kernels.truncate(c, quotient, top, 2n ** 16n, true)],
   'truncate by 1000': [32 * n, () => kernels.truncate(c, quotient, top, 1000n, true)],
+  'add, 128 bits': [48 * n, () => wide.add(f, g)],
+  'mul, 128 bits': [48 * n, () => wide.mul(f, g)],
+  'truncate by 2^32, 128 bits': [64 * n, () => wide.truncate(f, cut.quotient, cut.top, 2n ** 32n, true)],
+  'toPlanes, 128 bits': [32 * n, () => wide.toPlanes(f)],
   toPlanes: [16 * n, () => kernels.toPlanes(a)],
   'and of planes': [24 * n, () => kernels.and(planes, planes)],
   'ChaCha20, 1 kB': [1000, () => new Prg(seed).stream(0).bytes(1000)],
@@ -125,7 +189,7 @@ for (const [what, [bytes, call]] of Object.entries(rates)) {
   const { timed } = await alternate({ timed: call }, { rounds: 21, calls: Math.ceil(4e6 / bytes), warmup: 5 })
   rows.push({ what, 'µs a call': rounded(1000 * timed.ms), 'GB/s': rounded(bytes / timed.ms / 1e6) })
 }
-report(`Rates, arrays of ${n} words unless it says otherwise`, rows)
+report(`Rates, arrays of ${n} elements unless it says otherwise`, rows)
 
 /** What is used of WebAssembly; its types come with those of the DOM alone. */
 interface WebAssemblyApi {

@@ -1,5 +1,5 @@
 /**
- * Kernels of Z_2^64 in AssemblyScript: what is worth more than a loop in JavaScript.
+ * Kernels of Z_2^64 and Z_2^128 in AssemblyScript: what is worth more than a loop in JavaScript.
  *
  * They work on scratch memory that the caller lays out, all operands apart. After each there is room for 128 bytes: a
  * kernel that works on several elements at once reads and writes past the end rather than treat what is left apart.
@@ -11,6 +11,11 @@ export { truncationOf, truncate } from './truncation'
 export { encodeFloat32, encodeFloat64, decode } from './encoding'
 export { toPlanes, fromPlane, lowestBits, xor, and, not, beaverAnd } from './bits'
 export { chacha20 } from './chacha'
+export { add128, sub128, mul128, neg128, addScalar128, mulScalar128, beaver128 } from './arithmetic128'
+export { matMul128, matMulScratch128 } from './matmul128'
+export { divide128, truncationOf128, truncate128 } from './division128'
+export { encodeFloat32To128, encodeFloat64To128, decode128 } from './encoding128'
+export { toPlanes128, fromPlane128, lowestBits128 } from './bits128'
 
 /** Where memory is the caller's from. */
 export function scratchStart(): usize {

@@ -1,8 +1,12 @@
 /** What every implementation of the kernels asks of its arguments: past a wrong length, one would read foreign memory. */
 import { sottoError } from '../../errors.ts'
+import type { RingBits } from './kernels.ts'
 
-/** Largest magnitude of an encoded value, exclusive: a double still holds an eighth of a unit there, so ties are seen. */
-export const encodeLimit = 2 ** 50
+/**
+ * Largest magnitude of an encoded value, exclusive. Of 64 bits a double still holds an eighth of a unit there, so ties are
+ * seen; of 128 bits it leaves products of two values, as products of 64 bits do not, the room they need.
+ */
+export const encodeLimits = { 64: 2 ** 50, 128: 2 ** 64 } as const
 /** The key stream of one nonce is 2^32 blocks of 64 bytes long (RFC 8439 §2.3: the counter has 32 bits). */
 export const chachaBlock = 64
 export const chachaBlocks = 2 ** 32
@@ -67,8 +71,8 @@ export function isCount(name: string, value: number): void {
 }
 
 /** For what does not fit: the limit, never the value. */
-export function notEncodable(scale: number): Error {
-  const limit = encodeLimit / scale
+export function notEncodable(scale: number, bits: RingBits): Error {
+  const limit = encodeLimits[bits] / scale
   return sottoError('ERR_ARGUMENT_VALUE', `encode: values expected finite and below ${limit} in magnitude`, {
     limit,
     scale,

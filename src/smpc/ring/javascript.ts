@@ -1,5 +1,5 @@
 /**
- * The ring kernels in plain JavaScript, for where WebAssembly with SIMD is not to be had. Correct first: every result
+ * The kernels of Z_2^64 in plain JavaScript, for where WebAssembly with SIMD is not to be had. Correct first: every result
  * equals that of wasm.ts, bit by bit.
  *
  * Words are copied and taken apart through views of 32 bits, never of doubles: an engine may rewrite the bits of a NaN.
@@ -7,7 +7,7 @@
 import {
   areIndices,
   chachaBlock,
-  encodeLimit,
+  encodeLimits,
   hasShape,
   isDivisor,
   isKeyStream,
@@ -15,7 +15,7 @@ import {
   notInt32,
   sameLength,
 } from './check.ts'
-import type { Planes, RingKernels, Words } from './kernels.ts'
+import type { Planes, RingBits, RingKernels, Words } from './kernels.ts'
 
 const word = (value: bigint): bigint => BigInt.asUintN(64, value)
 const low63 = (1n << 63n) - 1n
@@ -69,6 +69,7 @@ function planes(a: Words, first: number, count: number): Planes {
 
 export const javascriptKernels: RingKernels = {
   name: 'javascript',
+  bits: 64,
 
   add: elementwise('add', (x, y) => x + y),
   sub: elementwise('sub', (x, y) => x - y),
@@ -188,7 +189,7 @@ export const javascriptKernels: RingKernels = {
     const noFraction = 1.5 * 2 ** 52
     for (let i = 0; i < values.length; i++) {
       const scaled = values[i]! * scale
-      if (!(Math.abs(scaled) < encodeLimit)) throw notEncodable(scale)
+      if (!(Math.abs(scaled) < encodeLimits[64])) throw notEncodable(scale, 64)
       const whole = scaled + noFraction - noFraction
       // Stores of numbers wrap mod 2^32, so the low half needs no more.
       to[2 * i] = whole
@@ -234,7 +235,7 @@ export const javascriptKernels: RingKernels = {
   truncate(c, quotient, top, divisor, addsPublic) {
     isDivisor('truncate', divisor, 62)
     sameLength('truncate', c, quotient, top)
-    const offset = truncationOffset(divisor)
+    const offset = truncationOffset(divisor, 64)
     const one = addsPublic ? 1n : 0n
     const out = new BigUint64Array(c.length)
     for (let i = 0; i < c.length; i++) {
@@ -286,11 +287,11 @@ export const javascriptKernels: RingKernels = {
 }
 
 /**
- * 2^62 / divisor, to the nearest: what stands in a quotient for the 2^62 that was added before the opening, and half of
- * what a carry into bit 63 stands for. One number for both keeps a truncation unbiased.
+ * 2^(l−2) / divisor, to the nearest: what stands in a quotient for the 2^(l−2) that was added before the opening, and half
+ * of what a carry into the top bit stands for. One number for both keeps a truncation unbiased.
  */
-export function truncationOffset(divisor: bigint): bigint {
-  return ((1n << 62n) + (divisor >> 1n)) / divisor
+export function truncationOffset(divisor: bigint, bits: RingBits): bigint {
+  return ((1n << BigInt(bits - 2)) + (divisor >> 1n)) / divisor
 }
 
 /** RFC 8439 §2.3: the constants, the key, the counter (here 0), the nonce. */

@@ -1,25 +1,35 @@
 /**
- * Arithmetic on arrays of Z_2^64: the one interface behind which WebAssembly and plain JavaScript stand.
+ * Arithmetic on arrays of Z_2^l, l = 64 or 128: the one interface behind which WebAssembly and plain JavaScript stand.
  *
- * Elements are 64-bit words, little-endian, signed values in two's complement. A kernel never changes what it is given
+ * Elements are of one 64-bit word, or of two, the low one first; signed values in two's complement. A kernel never changes what it is given
  * and gives an array of its own. Bits of many values are kept as planes: plane j holds bit j of every value, value i at
  * bit i & 7 of byte i >> 3, so that a plane of n values takes ⌈n/8⌉ bytes and a circuit runs on whole planes at once.
  */
 
-/** Elements of the ring, row by row. */
+/** Bits of an element. */
+export type RingBits = 64 | 128
+/** Elements of the ring, row by row; as many words as elements times {@link wordsPerElement}. */
 export type Words = BigUint64Array
 /** Bits of many values; see above. Bits past the last value are of no meaning. */
 export type Planes = Uint8Array
 
-export interface RingKernels {
+/** Words that an element takes. */
+export const wordsPerElement = (bits: RingBits): 1 | 2 => (bits === 64 ? 1 : 2)
+
+/** The kernels of each ring. */
+export type Rings = Readonly<Record<RingBits, RingKernels>>
+
+export interface RingKernels extends PlaneKernels {
   readonly name: 'wasm' | 'javascript'
+  /** l: bits of an element. Lengths, shapes and indices below count elements. */
+  readonly bits: RingBits
 
   /** Elementwise, operands of one length. */
   add(a: Words, b: Words): Words
   sub(a: Words, b: Words): Words
   mul(a: Words, b: Words): Words
   neg(a: Words): Words
-  /** The same number to, or times, each element. The number is taken mod 2^64. */
+  /** The same number to, or times, each element. The number is taken mod 2^l. */
   addScalar(a: Words, k: bigint): Words
   mulScalar(a: Words, k: bigint): Words
   /**
@@ -44,39 +54,47 @@ export interface RingKernels {
   /**
    * round(value · scale), ties to even.
    *
-   * @throws RangeError `ERR_ARGUMENT_VALUE` for NaN, ±Infinity and |value · scale| ≥ 2^50, with the limit in the message
+   * @throws RangeError `ERR_ARGUMENT_VALUE` for NaN, ±Infinity and |value · scale| ≥ 2^50 (of 128 bits: 2^64), with the limit
+   *   in the message
    */
   encode(values: Float32Array | Float64Array, scale: number): Words
-  /** Signed value / scale, as float32. */
+  /**
+   * Signed value / scale, as float32. Of 128 bits, the nearest one where the scale is a power of two; elsewhere the value is
+   * rounded to a double on the way, as all are of 64 bits.
+   */
   decode(a: Words, scale: number): Float32Array
   fromInt32(values: Int32Array): Words
   /** @throws RangeError `ERR_ARGUMENT_VALUE` for what does not fit into 32 bits */
   toInt32(a: Words): Int32Array
 
-  /** What the provider deals for a truncation by 1 ≤ divisor < 2^62: ⌊(r mod 2^63) / divisor⌋, and the top bit of r. */
+  /** What the provider deals for a truncation by 1 ≤ divisor < 2^62: ⌊(r mod 2^(l−1)) / divisor⌋, and the top bit of r. */
   truncationOf(r: Words, divisor: bigint): { readonly quotient: Words; readonly top: Words }
   /**
-   * A party's share of x / divisor for −2^62 ≤ x < 2^62, from the opened c = x + 2^62 + r and its shares of what was
-   * dealt (ePrint 2020/338 §5.1, for any divisor): with b = top XOR c_63, and z = 2^62 / divisor to the nearest,
-   * ⌊(c mod 2^63) / divisor⌋ − quotient + (2b − 1)·z, public terms at the one party that adds what is public.
+   * A party's share of x / divisor for −2^(l−2) ≤ x < 2^(l−2), from the opened c = x + 2^(l−2) + r and its shares of what was
+   * dealt (ePrint 2020/338 §5.1, for any divisor): with b = top XOR c_(l−1), and z = 2^(l−2) / divisor to the nearest,
+   * ⌊(c mod 2^(l−1)) / divisor⌋ − quotient + (2b − 1)·z, public terms at the one party that adds what is public.
    *
    * The result is less than 1 unit off x / divisor, so its floor or 1 more, for powers of two; less than 1.5 units for
-   * others. On average it is off by nothing for powers of two, and for others by a part of a unit that grows with |x|: a
-   * sixth at |x| = 2^61 and divisor 3, less than 2^−22 at 2^40.
+   * others. On average it is off by nothing for powers of two, and for others by a part of a unit that grows with |x|: of 64
+   * bits, a sixth at |x| = 2^61 and divisor 3, less than 2^−22 at 2^40.
    */
   truncate(c: Words, quotient: Words, top: Words, divisor: bigint, addsPublic: boolean): Words
 
-  /** The 64 planes of values, plane 0 (the lowest bit) first: 64·⌈n/8⌉ bytes. */
+  /** The l planes of values, plane 0 (the lowest bit) first: l·⌈n/8⌉ bytes. */
   toPlanes(a: Words): Planes
-  /** One plane as words of 0 and 1. */
+  /** One plane as elements of 0 and 1. */
   fromPlane(plane: Planes, length: number): Words
   /** The lowest bit of each value as one plane. */
   lowestBits(a: Words): Planes
+}
+
+/** Kernels that know no width of elements. */
+export interface PlaneKernels {
   /** Bitwise, operands of one length. */
   xor(a: Planes, b: Planes): Planes
   and(a: Planes, b: Planes): Planes
   not(a: Planes): Planes
-  /** A party's share of x∧y, as {@link beaver}: c ⊕ (d∧b) ⊕ (a∧e), and ⊕ (d∧e) at one party. */
+  /** A party's share of x∧y, as {@link RingKernels.beaver}: c ⊕ (d∧b) ⊕ (a∧e), and ⊕ (d∧e) at one party. */
   beaverAnd(c: Planes, a: Planes, b: Planes, d: Planes, e: Planes, addsPublic: boolean): Planes
 
   /**

@@ -3,7 +3,8 @@ import fc from 'fast-check'
 import { expect } from 'vitest'
 import { SeededRandom } from '../../../src/data/random.ts'
 import { javascriptKernels } from '../../../src/smpc/ring/javascript.ts'
-import type { RingKernels } from '../../../src/smpc/ring/kernels.ts'
+import { javascriptKernels128 } from '../../../src/smpc/ring/javascript128.ts'
+import type { RingBits, RingKernels } from '../../../src/smpc/ring/kernels.ts'
 import { makeWasmKernels } from '../../../src/smpc/ring/wasm.ts'
 
 const wasmKernels = makeWasmKernels()
@@ -11,17 +12,40 @@ if (wasmKernels === undefined) throw new Error('WebAssembly with SIMD is there w
 
 /** Every implementation, for `describe.each`. */
 export const implementations: readonly (readonly [string, RingKernels])[] = [
-  ['wasm', wasmKernels],
-  ['javascript', javascriptKernels],
+  ['wasm, 64 bits', wasmKernels[64]],
+  ['wasm, 128 bits', wasmKernels[128]],
+  ['javascript, 64 bits', javascriptKernels],
+  ['javascript, 128 bits', javascriptKernels128],
 ]
 
-export const boundaries = [0n, 1n, 2n ** 62n, 2n ** 63n - 1n, 2n ** 63n, 2n ** 64n - 1n] as const
+/** Elements where carries and signs turn; of 128 bits, also where a word is full. */
+export const boundaries = {
+  64: [0n, 1n, 2n ** 62n, 2n ** 63n - 1n, 2n ** 63n, 2n ** 64n - 1n],
+  128: [
+    ...[0n, 1n, 2n ** 63n, 2n ** 64n - 1n, 2n ** 64n, 2n ** 126n, 2n ** 127n - 1n, 2n ** 127n, 2n ** 128n - 2n ** 64n],
+    ...[2n ** 128n - 2n ** 63n, 2n ** 128n - 1n],
+  ],
+} as const
+
+/** Elements as words. */
+export const wordsOf = (elements: readonly bigint[], bits: RingBits): BigUint64Array =>
+  BigUint64Array.from(
+    elements.flatMap((x) => (bits === 64 ? [x] : [x, x >> 64n])),
+    (x) => BigInt.asUintN(64, x),
+  )
+/** Words as elements. */
+export const elementsOf = (words: BigUint64Array, bits: RingBits): bigint[] =>
+  bits === 64
+    ? [...words]
+    : Array.from({ length: words.length / 2 }, (_, i) => words[2 * i]! | (words[2 * i + 1]! << 64n))
 
 /** A source of operands that follow from a seed. */
 export class Inputs {
   readonly #random: SeededRandom
-  constructor(seed: number) {
+  readonly bits: RingBits
+  constructor(seed: number, bits: RingBits = 64) {
     this.#random = new SeededRandom(seed)
+    this.bits = bits
   }
 
   below(bound: number): number {
@@ -32,12 +56,21 @@ export class Inputs {
     return (BigInt(this.#random.uint32()) << 32n) | BigInt(this.#random.uint32())
   }
 
-  /** Words, one in four at a boundary; the array may start anywhere in its buffer. */
+  element(): bigint {
+    return this.bits === 64 ? this.word() : (this.word() << 64n) | this.word()
+  }
+
+  /** So many elements, one in four at a boundary; the array may start anywhere in its buffer. */
   words(length: number): BigUint64Array {
+    const edges = boundaries[this.bits]
+    const elements = Array.from({ length }, () =>
+      this.below(4) === 0 ? edges[this.below(edges.length)]! : this.element(),
+    )
     const offset = this.below(3)
-    const words = new BigUint64Array(offset + length).subarray(offset)
-    for (let i = 0; i < length; i++) words[i] = this.below(4) === 0 ? boundaries[this.below(6)]! : this.word()
-    return words
+    const words = wordsOf(elements, this.bits)
+    const result = new BigUint64Array(offset + words.length).subarray(offset)
+    result.set(words)
+    return result
   }
 
   bytes(length: number): Uint8Array {
@@ -51,7 +84,7 @@ export class Inputs {
 /** Lengths around those of vectors and of bytes of planes. */
 export const lengths = fc.oneof(fc.constantFrom(0, 1, 2, 7, 8, 9, 15, 16, 17), fc.nat(70))
 /** A block that is worked on at once, whole, and more than one. */
-export const longLengths = [4096, 9001] as const
+export const longLengths = { 64: [4096, 9001], 128: [2048, 4501] } as const
 
 type Bytes = ArrayBufferView | Readonly<Record<string, ArrayBufferView>>
 const buffers = (value: Bytes): readonly ArrayBufferView[] =>

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { RingKernels } from '../../../src/smpc/ring/kernels.ts'
-import { referenceKernels } from '../../reference/ring.ts'
-import { copyOf, expectSame, Inputs, implementations, lengths, longLengths } from './inputs.ts'
+import { references } from '../../reference/ring.ts'
+import { copyOf, elementsOf, expectSame, Inputs, implementations, lengths, longLengths, wordsOf } from './inputs.ts'
 
 type Kernels = Omit<RingKernels, 'name'>
 type Result = ArrayBufferView | Readonly<Record<string, ArrayBufferView>>
@@ -14,7 +14,7 @@ const row = <const T extends readonly unknown[]>(operands: T, run: (kernels: Ker
   run: (kernels: Kernels) => run(kernels, ...operands),
 })
 const divisors = [1n, 2n, 3n, 10n, 1000n, 2n ** 16n, 2n ** 61n, 2n ** 62n - 1n] as const
-const scales = [1, 2 ** 16, 1000, 2 ** -3] as const
+const scales = [1, 2 ** 16, 1000, 2 ** -3, 2 ** 32, 2 ** 52] as const
 /** Rows and columns of about n elements. */
 const rowsOf = (inputs: Inputs, n: number): [number, number] => {
   const columns = inputs.below(12)
@@ -22,10 +22,12 @@ const rowsOf = (inputs: Inputs, n: number): [number, number] => {
 }
 const indicesOf = (inputs: Inputs, n: number, length: number) =>
   Int32Array.from({ length: n }, () => inputs.below(length + 1) - 1)
+const int32sOf = (inputs: Inputs, n: number) =>
+  Int32Array.from(elementsOf(inputs.words(n), inputs.bits), (x) => Number(BigInt.asIntN(32, x)))
 /** Doubles of every size that can be encoded, with ties among them. */
 const valuesOf = (inputs: Inputs, n: number, scale: number) =>
   Float64Array.from({ length: n }, () => {
-    const whole = (inputs.below(2 ** 32) - 2 ** 31) * 2 ** inputs.below(18)
+    const whole = (inputs.below(2 ** 32) - 2 ** 31) * 2 ** inputs.below(inputs.bits === 64 ? 18 : 32)
     return (whole + inputs.below(4) / 4) / scale
   })
 
@@ -35,12 +37,12 @@ const cases = {
   sub: (inputs, n) => row([inputs.words(n), inputs.words(n)], (kernels, a, b) => kernels.sub(a, b)),
   mul: (inputs, n) => row([inputs.words(n), inputs.words(n)], (kernels, a, b) => kernels.mul(a, b)),
   neg: (inputs, n) => row([inputs.words(n)], (kernels, a) => kernels.neg(a)),
-  addScalar: (inputs, n) => row([inputs.words(n), inputs.word()], (kernels, a, k) => kernels.addScalar(a, k)),
+  addScalar: (inputs, n) => row([inputs.words(n), inputs.element()], (kernels, a, k) => kernels.addScalar(a, k)),
   'addScalar of a number below zero': (inputs, n) =>
-    row([inputs.words(n), -inputs.word()], (kernels, a, k) => kernels.addScalar(a, k)),
-  mulScalar: (inputs, n) => row([inputs.words(n), inputs.word()], (kernels, a, k) => kernels.mulScalar(a, k)),
-  'mulScalar of a number past 2^64': (inputs, n) =>
-    row([inputs.words(n), -(inputs.word() ** 2n)], (kernels, a, k) => kernels.mulScalar(a, k)),
+    row([inputs.words(n), -inputs.element()], (kernels, a, k) => kernels.addScalar(a, k)),
+  mulScalar: (inputs, n) => row([inputs.words(n), inputs.element()], (kernels, a, k) => kernels.mulScalar(a, k)),
+  'mulScalar of a number past the ring': (inputs, n) =>
+    row([inputs.words(n), -(inputs.element() ** 2n)], (kernels, a, k) => kernels.mulScalar(a, k)),
   beaver: (inputs, n) =>
     row(
       [inputs.words(n), inputs.words(n), inputs.words(n), inputs.words(n), inputs.words(n), inputs.below(2) === 0],
@@ -58,8 +60,10 @@ const cases = {
     )
   },
   gather: (inputs, n) => {
-    const a = inputs.words(inputs.below(20))
-    return row([a, indicesOf(inputs, n, a.length)], (kernels, words, indices) => kernels.gather(words, indices))
+    const length = inputs.below(20)
+    return row([inputs.words(length), indicesOf(inputs, n, length)], (kernels, words, indices) =>
+      kernels.gather(words, indices),
+    )
   },
   scatterAdd: (inputs, n) => {
     const length = inputs.below(20)
@@ -72,22 +76,21 @@ const cases = {
     return row([inputs.words(n), divisor], (kernels, a, by) => kernels.divide(a, by))
   },
   'encode of float64': (inputs, n) => {
-    const scale = scales[inputs.below(4)]!
+    const scale = scales[inputs.below(6)]!
     return row([valuesOf(inputs, n, scale)], (kernels, values) => kernels.encode(values, scale))
   },
   'encode of float32': (inputs, n) => {
-    const scale = scales[inputs.below(4)]!
+    const scale = scales[inputs.below(scales.length)]!
     const values = Float32Array.from(valuesOf(inputs, n, scale))
     return row([values], (kernels, these) => kernels.encode(these, scale))
   },
   decode: (inputs, n) => {
-    const scale = scales[inputs.below(4)]!
+    const scale = scales[inputs.below(scales.length)]!
     return row([inputs.words(n)], (kernels, a) => kernels.decode(a, scale))
   },
-  fromInt32: (inputs, n) =>
-    row([Int32Array.from(inputs.words(n), Number)], (kernels, values) => kernels.fromInt32(values)),
+  fromInt32: (inputs, n) => row([int32sOf(inputs, n)], (kernels, values) => kernels.fromInt32(values)),
   toInt32: (inputs, n) =>
-    row([referenceKernels.fromInt32(Int32Array.from(inputs.words(n), Number))], (kernels, a) => kernels.toInt32(a)),
+    row([references[inputs.bits].fromInt32(int32sOf(inputs, n))], (kernels, a) => kernels.toInt32(a)),
   truncationOf: (inputs, n) =>
     row([inputs.words(n), divisors[inputs.below(8)]!], (kernels, r, divisor) => kernels.truncationOf(r, divisor)),
   truncate: (inputs, n) =>
@@ -114,19 +117,23 @@ const cases = {
 } satisfies Record<string, Case>
 
 describe.each(implementations)('the kernels of the ring in %s', (_, kernels) => {
+  const { bits } = kernels
+  const referenceKernels = references[bits]
+  const limbs = bits / 64
+
   it.each(Object.entries(cases))('%s does as its slow twin does, and leaves its operands alone', (_, make) => {
     const agree = (seed: number, n: number) => {
-      const { operands, run } = make(new Inputs(seed), n)
+      const { operands, run } = make(new Inputs(seed, bits), n)
       const before = copyOf(operands)
       expectSame(run(kernels), run(referenceKernels))
       expect(operands).toEqual(before)
     }
-    fc.assert(fc.property(fc.nat(), lengths, agree), { numRuns: 40 })
+    fc.assert(fc.property(fc.nat(), lengths, agree), { numRuns: bits === 64 ? 40 : 25 })
   })
 
   it.each(Object.entries(cases))('%s does so on a whole block, and past it', (_, make) => {
-    for (const n of longLengths) {
-      const { run } = make(new Inputs(n), n)
+    for (const n of longLengths[bits]) {
+      const { run } = make(new Inputs(n, bits), n)
       expectSame(run(kernels), run(referenceKernels))
     }
   })
@@ -135,20 +142,20 @@ describe.each(implementations)('the kernels of the ring in %s', (_, kernels) => 
     const sizes = fc.oneof(fc.constantFrom(0, 1, 2, 8), fc.nat(19))
     fc.assert(
       fc.property(fc.nat(), sizes, sizes, sizes, (seed, m, k, n) => {
-        const inputs = new Inputs(seed)
+        const inputs = new Inputs(seed, bits)
         const [a, b] = [inputs.words(m * k), inputs.words(k * n)]
         const before = copyOf([a, b])
         expectSame(kernels.matMul(a, b, m, k, n), referenceKernels.matMul(a, b, m, k, n))
         expect([a, b]).toEqual(before)
       }),
-      { numRuns: 150 },
+      { numRuns: bits === 64 ? 150 : 75 },
     )
   })
 
   it('matMul does so where the rows are taken in several turns, the last one of a single row', () => {
-    const inputs = new Inputs(1)
-    // 64 rows at a time: k + n is more than 2^20 / 8 / 64 = 2048.
-    const [m, k, n] = [65, 2051, 2]
+    const inputs = new Inputs(1, bits)
+    // 64 rows at a time: k + n is more than 2^20 / 8 / 64 = 2048. Of 128 bits, k takes several turns as well.
+    const [m, k, n] = [65, 2051, 4]
     const [a, b] = [inputs.words(m * k), inputs.words(k * n)]
     expectSame(kernels.matMul(a, b, m, k, n), referenceKernels.matMul(a, b, m, k, n))
   })
@@ -156,11 +163,11 @@ describe.each(implementations)('the kernels of the ring in %s', (_, kernels) => 
   it('the bits of a value are the same through planes and back', () => {
     fc.assert(
       fc.property(fc.nat(), lengths, (seed, n) => {
-        const a = new Inputs(seed).words(n)
+        const a = new Inputs(seed, bits).words(n)
         const planes = kernels.toPlanes(a)
         const bytes = Math.ceil(n / 8)
-        let back = new BigUint64Array(n)
-        for (let bit = 63; bit >= 0; bit--) {
+        let back = new BigUint64Array(limbs * n)
+        for (let bit = bits - 1; bit >= 0; bit--) {
           const plane = kernels.fromPlane(planes.subarray(bit * bytes, (bit + 1) * bytes), n)
           back = kernels.add(kernels.mulScalar(back, 2n), plane) as typeof back
         }
@@ -174,7 +181,7 @@ describe.each(implementations)('the kernels of the ring in %s', (_, kernels) => 
   it('a product of shared values comes from a triple, whatever the parties', () => {
     fc.assert(
       fc.property(fc.nat(), fc.integer({ min: 2, max: 5 }), (seed, parties) => {
-        const inputs = new Inputs(seed)
+        const inputs = new Inputs(seed, bits)
         const n = 9
         const { add, sub, mul } = kernels
         const [x, y, a, b] = [inputs.words(n), inputs.words(n), inputs.words(n), inputs.words(n)]
@@ -191,13 +198,33 @@ describe.each(implementations)('the kernels of the ring in %s', (_, kernels) => 
     )
   })
 
+  it('gives what is written here', () => {
+    const [top, all] = [2n ** BigInt(bits - 1), 2n ** BigInt(bits) - 1n]
+    const [x, y] = [wordsOf([all, top, 3n], bits), wordsOf([all, 2n, top], bits)]
+    expect(kernels.add(x, y)).toEqual(wordsOf([all - 1n, top + 2n, top + 3n], bits))
+    expect(kernels.mul(x, y)).toEqual(wordsOf([1n, 0n, top], bits))
+    expect(kernels.matMul(x, y, 1, 3, 1)).toEqual(wordsOf([1n + top], bits))
+    expect(kernels.divide(x, 3n)).toEqual(wordsOf([0n, -(top / 3n), 1n], bits))
+    expect(kernels.truncationOf(x, 4n)).toEqual({
+      quotient: wordsOf([top / 4n - 1n, 0n, 0n], bits),
+      top: wordsOf([1n, 1n, 0n], bits),
+    })
+    expect(kernels.encode(Float64Array.of(1.5, -0.25), 2 ** 16)).toEqual(wordsOf([98_304n, -16_384n], bits))
+    expect(kernels.decode(wordsOf([98_304n, -16_384n, -top], bits), 2 ** 16)).toEqual(
+      Float32Array.of(1.5, -0.25, -(2 ** (bits - 17))),
+    )
+  })
+
   describe('encode', () => {
+    const limit = bits === 64 ? 2 ** 50 : 2 ** 64
+    const largest = limit / 2 ** 16
+
     it.each([
       ['NaN', Number.NaN],
       ['Infinity', Number.POSITIVE_INFINITY],
       ['−Infinity', Number.NEGATIVE_INFINITY],
-      ['2^50 units', 2 ** 34],
-      ['−2^50 units', -(2 ** 34)],
+      ['the limit', largest],
+      ['the limit below zero', -largest],
       ['the largest float32', 3.4028234663852886e38],
     ])('refuses %s wherever it stands, and names the limit', (_, value) => {
       for (const [n, at] of [
@@ -213,42 +240,51 @@ describe.each(implementations)('the kernels of the ring in %s', (_, kernels) => 
           expect(() => kernels.encode(values, 2 ** 16)).toThrow(
             expect.objectContaining({
               code: 'ERR_ARGUMENT_VALUE',
-              message: `encode: values expected finite and below ${2 ** 34} in magnitude`,
-              details: { limit: 2 ** 34, scale: 2 ** 16 },
+              message: `encode: values expected finite and below ${largest} in magnitude`,
+              details: { limit: largest, scale: 2 ** 16 },
             }),
           )
         }
       }
       // What it refused leaves no trace.
-      expect(kernels.encode(Float32Array.of(1), 2 ** 16)).toEqual(BigUint64Array.of(65536n))
+      expect(kernels.encode(Float32Array.of(1), 2 ** 16)).toEqual(wordsOf([65536n], bits))
     })
 
     it('takes what is just below the limit', () => {
-      const values = Float64Array.of(2 ** 50 - 0.25, 0.25 - 2 ** 50)
-      expect(kernels.encode(values, 1)).toEqual(BigUint64Array.of(2n ** 50n, 2n ** 64n - 2n ** 50n))
+      // Of 2^50 a double has three bits after the point, and of 2^64 its last is worth 2^11.
+      const [below, rounds] = bits === 64 ? [2 ** 50 - 0.25, 2n ** 50n] : [2 ** 64 - 2 ** 11, 2n ** 64n - 2n ** 11n]
+      expect(kernels.encode(Float64Array.of(below, -below), 1)).toEqual(wordsOf([rounds, -rounds], bits))
     })
 
     it('rounds ties to even', () => {
       const values = Float32Array.of(0.5, 1.5, 2.5, -0.5, -1.5, -2.5)
-      const expected = BigInt64Array.of(0n, 2n, 2n, 0n, -2n, -2n)
-      expect(kernels.encode(values, 1)).toEqual(new BigUint64Array(expected.buffer))
+      expect(kernels.encode(values, 1)).toEqual(wordsOf([0n, 2n, 2n, 0n, -2n, -2n], bits))
     })
   })
 
   it('toInt32 refuses what does not fit, wherever it stands', () => {
-    for (const value of [2n ** 31n, 2n ** 64n - 2n ** 31n - 1n, 2n ** 32n, 2n ** 63n]) {
+    const refused = [
+      2n ** 31n,
+      -(2n ** 31n) - 1n,
+      2n ** 32n,
+      2n ** 63n,
+      ...(bits === 128 ? [2n ** 64n, 2n ** 96n] : []),
+    ]
+    for (const value of refused) {
       for (const at of [0, 1, 2]) {
-        const a = new BigUint64Array(3)
-        a[at] = value
+        const a = wordsOf(
+          [0, 1, 2].map((i) => (i === at ? value : 0n)),
+          bits,
+        )
         expect(() => kernels.toInt32(a)).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT_VALUE' }))
       }
     }
-    const ends = BigUint64Array.of(2n ** 31n - 1n, 2n ** 64n - 2n ** 31n)
+    const ends = wordsOf([2n ** 31n - 1n, -(2n ** 31n)], bits)
     expect(kernels.toInt32(ends)).toEqual(Int32Array.of(2 ** 31 - 1, -(2 ** 31)))
   })
 
   it('refuses operands of different lengths and shapes that are not theirs', () => {
-    const [a, b] = [new BigUint64Array(2), new BigUint64Array(3)]
+    const [a, b] = [new BigUint64Array(2 * limbs), new BigUint64Array(3 * limbs)]
     const [p, q] = [new Uint8Array(2), new Uint8Array(3)]
     for (const call of [
       () => kernels.add(a, b),
@@ -273,7 +309,7 @@ describe.each(implementations)('the kernels of the ring in %s', (_, kernels) => 
   })
 
   it('refuses divisors and indices out of range', () => {
-    const a = new BigUint64Array(2)
+    const a = new BigUint64Array(2 * limbs)
     for (const call of [
       () => kernels.divide(a, 0n),
       () => kernels.divide(a, -1n),

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest'
 import { ring } from '../../../src/smpc/ring/choose.ts'
 import { ringModule } from '../../../src/smpc/ring/ring.wasm.ts'
 import { makeWasmKernels } from '../../../src/smpc/ring/wasm.ts'
-import { referenceKernels } from '../../reference/ring.ts'
+import { referenceKernels, references } from '../../reference/ring.ts'
 import { expectSame, Inputs } from './inputs.ts'
 
 interface Memory {
@@ -33,7 +33,8 @@ function observed(options?: { maximum?: number }) {
       }
     },
   })
-  return { kernels: makeWasmKernels(options)!, memories, modules }
+  const rings = makeWasmKernels(options)!
+  return { rings, kernels: rings[64], memories, modules }
 }
 const sizeOf = (memory: Memory) => memory.buffer.byteLength
 const holds = (memory: Memory, bytes: Uint8Array) => Buffer.from(memory.buffer).includes(Buffer.from(bytes))
@@ -50,7 +51,11 @@ describe('the kernels in WebAssembly', () => {
 
   it('are what the ring computes with here', () => {
     expect(ring().name).toBe('wasm')
-    expect(ring()).toBe(ring())
+    expect(ring()).toBe(ring(64))
+    expect([ring(), ring(128)].map(({ name, bits }) => [name, bits])).toEqual([
+      ['wasm', 64],
+      ['wasm', 128],
+    ])
   })
 
   it('are not there without WebAssembly, nor without its SIMD', () => {
@@ -92,7 +97,7 @@ describe('the kernels in WebAssembly', () => {
   })
 
   it('say how much memory a product takes when it cannot be had, and go on', () => {
-    const { kernels } = observed({ maximum: 16 })
+    const { kernels, rings } = observed({ maximum: 16 })
     const inputs = new Inputs(6)
     const [a, b] = [inputs.words(400), inputs.words(400 * 400)]
     expect(() => kernels.matMul(a, b, 1, 400, 400)).toThrow(
@@ -103,6 +108,30 @@ describe('the kernels in WebAssembly', () => {
       }),
     )
     expectSame(kernels.matMul(a, a, 20, 20, 20), referenceKernels.matMul(a, a, 20, 20, 20))
+    // Of 128 bits, with parts of the right operand beside it.
+    const wide = new Inputs(6, 128)
+    const [x, y] = [wide.words(4 * 200), wide.words(200 * 200)]
+    expect(() => rings[128].matMul(x, y, 4, 200, 200)).toThrow(expect.objectContaining({ code: 'ERR_LIMIT' }))
+    expectSame(rings[128].matMul(x, x, 20, 40, 20), references[128].matMul(x, x, 20, 40, 20))
+  })
+
+  it('multiply numbers of 128 bits right where sums are as large as they get', () => {
+    const { rings } = observed()
+    // Of 2048 terms of halves at their largest, alike in sign, what doubles say of a sum is the furthest off.
+    const [m, k, n] = [4, 2048 + 37, 4]
+    const halves = [2n ** 63n - 1n, 2n ** 63n - 2n ** 32n + 2n ** 31n - 1n, 2n ** 63n, 2n ** 63n + 2n ** 31n]
+    for (const x of halves) {
+      for (const y of halves) {
+        const [a, b] = [new BigUint64Array(2 * m * k), new BigUint64Array(2 * k * n)]
+        for (let i = 0; i < a.length; i += 2) a[i] = x
+        for (let i = 0; i < b.length; i += 2) b[i] = y
+        const sum = BigInt(k) * x * y
+        const expected = BigUint64Array.from({ length: 2 * m * n }, (_, i) =>
+          BigInt.asUintN(64, i % 2 === 0 ? sum : sum >> 64n),
+        )
+        expectSame(rings[128].matMul(a, b, m, k, n), expected)
+      }
+    }
   })
 
   it('leave neither key, nonce nor key stream behind', () => {

@@ -1,0 +1,301 @@
+/**
+ * Memory of WebAssembly that the ring kernels work on: how arrays get into it and out of it.
+ *
+ * Arrays are worked on block by block, so that scratch stays in the caches and memory stays small; only products of
+ * matrices take what they need. What a call leaves in scratch, shares among it, lies there until a later call overwrites
+ * it: whoever can read that memory can read the arrays of this process as well. Keys and key streams are wiped.
+ */
+import { sottoError } from '../../errors.ts'
+import { chachaBlock } from './check.ts'
+import type { Planes, RingBits, Words } from './kernels.ts'
+
+/** What is used of WebAssembly; its types come with those of the DOM alone. */
+export interface WebAssemblyApi {
+  validate(bytes: Uint8Array): boolean
+  Module: new (bytes: Uint8Array) => object
+  Memory: new (size: { initial: number; maximum: number }) => Memory
+  Instance: new (module: object, imports: { env: { memory: Memory } }) => { exports: unknown }
+}
+interface Memory {
+  readonly buffer: ArrayBuffer
+  grow(pages: number): number
+}
+
+export type Pointer = number
+/** What the module exports; see there. */
+interface Exports {
+  scratchStart(): Pointer
+  add(out: Pointer, a: Pointer, b: Pointer, n: number): void
+  sub(out: Pointer, a: Pointer, b: Pointer, n: number): void
+  mul(out: Pointer, a: Pointer, b: Pointer, n: number): void
+  neg(out: Pointer, a: Pointer, n: number): void
+  addScalar(out: Pointer, a: Pointer, k: bigint, n: number): void
+  mulScalar(out: Pointer, a: Pointer, k: bigint, n: number): void
+  beaver(out: Pointer, c: Pointer, a: Pointer, b: Pointer, d: Pointer, e: Pointer, addsPublic: boolean, n: number): void
+  divide(out: Pointer, a: Pointer, divisor: bigint, n: number): void
+  matMul(out: Pointer, a: Pointer, b: Pointer, m: number, k: number, n: number, scratch: Pointer): void
+  matMulScratch(m: number, k: number): number
+  truncationOf(quotient: Pointer, top: Pointer, r: Pointer, divisor: bigint, n: number): void
+  truncate(
+    out: Pointer,
+    c: Pointer,
+    quotient: Pointer,
+    top: Pointer,
+    divisor: bigint,
+    offset: bigint,
+    addsPublic: boolean,
+    n: number,
+  ): void
+  encodeFloat32(out: Pointer, values: Pointer, scale: number, limit: number, n: number): number
+  encodeFloat64(out: Pointer, values: Pointer, scale: number, limit: number, n: number): number
+  decode(out: Pointer, a: Pointer, scale: number, n: number): void
+  toPlanes(out: Pointer, a: Pointer, n: number): void
+  fromPlane(out: Pointer, plane: Pointer, n: number): void
+  lowestBits(out: Pointer, a: Pointer, n: number): void
+  xor(out: Pointer, a: Pointer, b: Pointer, bytes: number): void
+  and(out: Pointer, a: Pointer, b: Pointer, bytes: number): void
+  not(out: Pointer, a: Pointer, bytes: number): void
+  beaverAnd(
+    out: Pointer,
+    c: Pointer,
+    a: Pointer,
+    b: Pointer,
+    d: Pointer,
+    e: Pointer,
+    addsPublic: boolean,
+    bytes: number,
+  ): void
+  chacha20(out: Pointer, key: Pointer, nonce: Pointer, counter: number, blocks: number): void
+
+  add128(out: Pointer, a: Pointer, b: Pointer, n: number): void
+  sub128(out: Pointer, a: Pointer, b: Pointer, n: number): void
+  mul128(out: Pointer, a: Pointer, b: Pointer, n: number): void
+  neg128(out: Pointer, a: Pointer, n: number): void
+  addScalar128(out: Pointer, a: Pointer, low: bigint, high: bigint, n: number): void
+  mulScalar128(out: Pointer, a: Pointer, low: bigint, high: bigint, n: number): void
+  beaver128(
+    out: Pointer,
+    c: Pointer,
+    a: Pointer,
+    b: Pointer,
+    d: Pointer,
+    e: Pointer,
+    addsPublic: boolean,
+    n: number,
+  ): void
+  divide128(out: Pointer, a: Pointer, divisor: bigint, n: number): void
+  matMul128(out: Pointer, a: Pointer, b: Pointer, m: number, k: number, n: number, scratch: Pointer): void
+  matMulScratch128(m: number, k: number, n: number): number
+  truncationOf128(quotient: Pointer, top: Pointer, r: Pointer, divisor: bigint, n: number): void
+  truncate128(
+    out: Pointer,
+    c: Pointer,
+    quotient: Pointer,
+    top: Pointer,
+    divisor: bigint,
+    low: bigint,
+    high: bigint,
+    addsPublic: boolean,
+    n: number,
+  ): void
+  encodeFloat32To128(out: Pointer, values: Pointer, scale: number, limit: number, n: number): number
+  encodeFloat64To128(out: Pointer, values: Pointer, scale: number, limit: number, n: number): number
+  decode128(out: Pointer, a: Pointer, scale: number, n: number): void
+  toPlanes128(out: Pointer, a: Pointer, n: number, lows: Pointer, highs: Pointer): void
+  fromPlane128(out: Pointer, plane: Pointer, n: number): void
+  lowestBits128(out: Pointer, a: Pointer, n: number, lows: Pointer): void
+}
+
+/** Bytes of an operand that are worked on at once. From 8 to 128 kB, time was the same within a tenth. */
+const BLOCK = 32_768
+/**
+ * Room for an operand: a block, and some more. Kernels of several elements at once go past the end by less than 128
+ * bytes; and operands that lie no power of two apart do not compete for the same lines of a cache.
+ */
+const ROOM = BLOCK + 256
+/**
+ * Bytes of a plane that are made at once, of each of the 64, in the room of three operands. Fewer cost more in copies;
+ * a power of two apart, they compete for the same lines of the cache.
+ */
+const STRIP = 1008
+/** Of each of the 128: elements take the room of two operands, their low and high words that of one each, planes of two. */
+const STRIP_128 = 504
+/**
+ * Memory for a result of which every byte is written before anybody sees it. Filling it with zeros first would take a
+ * quarter of the time of an encoding.
+ */
+export const unfilled = (bytes: number): ArrayBuffer =>
+  globalThis.Buffer === undefined ? new ArrayBuffer(bytes) : (Buffer.allocUnsafeSlow(bytes).buffer as ArrayBuffer)
+
+/** As many operands as {@link RingKernels.beaver} has, and its result. */
+const OPERANDS = 6
+const PAGE = 65_536
+/**
+ * Bytes of rows of the left operand and of the result that are multiplied at once: they stay in a cache of the second
+ * level while panel after panel of columns meets them. At least 64 rows, for panels are packed anew each time.
+ */
+const ROWS = 2 ** 20
+/** Scratch larger than this is given back after the call. */
+const KEPT = 2 ** 26
+
+/** Bytes of an array, and how many bits of it belong to one element. */
+export interface Operand {
+  readonly bytes: Uint8Array
+  readonly bits: number
+}
+export const operand = (a: ArrayBufferView, bits: number): Operand => ({
+  bytes: new Uint8Array(a.buffer, a.byteOffset, a.byteLength),
+  bits,
+})
+export const plane = (a: Planes): Operand => operand(a, 1)
+const bytesOf = (a: Words): Uint8Array => new Uint8Array(a.buffer, a.byteOffset, a.byteLength)
+const widest = (operands: readonly Operand[]): number => operands.reduce((most, { bits }) => Math.max(most, bits), 0)
+/** Bytes of `count` elements; `from` is a multiple of eight. */
+const part = ({ bytes, bits }: Operand, from: number, count: number): Uint8Array =>
+  bytes.subarray((from * bits) / 8, Math.ceil(((from + count) * bits) / 8))
+
+/** Memory that kernels work on, and the module over it. */
+export class Scratch {
+  readonly #api: WebAssemblyApi
+  readonly #module: object
+  readonly #maximum: number
+  #memory!: Memory
+  #kernels!: Exports
+  readonly #start: Pointer
+  /** Where the operands of a block are, outputs first. */
+  readonly pointers: readonly [Pointer, Pointer, Pointer, Pointer, Pointer, Pointer]
+
+  constructor(api: WebAssemblyApi, module: object, maximum: number) {
+    this.#api = api
+    this.#module = module
+    this.#maximum = maximum
+    this.#begin()
+    const start = this.#kernels.scratchStart()
+    this.#start = start
+    this.pointers = [start, start + ROOM, start + 2 * ROOM, start + 3 * ROOM, start + 4 * ROOM, start + 5 * ROOM]
+  }
+
+  get kernels(): Exports {
+    return this.#kernels
+  }
+
+  /** Starts over with little memory: memory of WebAssembly never shrinks. */
+  #begin(): void {
+    const initial = Math.ceil((OPERANDS * ROOM) / PAGE) + 1
+    this.#memory = new this.#api.Memory({ initial, maximum: this.#maximum })
+    this.#kernels = new this.#api.Instance(this.#module, { env: { memory: this.#memory } }).exports as Exports
+  }
+
+  /**
+   * Runs a kernel on `n` elements, a block at a time: copies the inputs in, and the outputs out.
+   *
+   * @param run calls the kernel on a number of elements, which lie at {@link pointers}
+   */
+  inBlocks(n: number, outputs: readonly Operand[], inputs: readonly Operand[], run: (n: number) => void): void {
+    const memory = new Uint8Array(this.#memory.buffer)
+    const step = (8 * BLOCK) / Math.max(widest(outputs), widest(inputs))
+    for (let from = 0; from < n; from += step) {
+      const count = Math.min(step, n - from)
+      for (let i = 0; i < inputs.length; i++) {
+        memory.set(part(inputs[i]!, from, count), this.pointers[outputs.length + i]!)
+      }
+      run(count)
+      for (let i = 0; i < outputs.length; i++) {
+        const [to, at] = [part(outputs[i]!, from, count), this.pointers[i]!]
+        to.set(memory.subarray(at, at + to.length))
+      }
+    }
+  }
+
+  /** All of [k,n] goes into memory, and as many rows of [m,k] and of the result as {@link ROWS} bytes hold. */
+  matMul(a: Words, b: Words, m: number, k: number, n: number, bits: RingBits): Words {
+    const [bytes, limbs] = [bits / 8, bits / 64]
+    const out = new BigUint64Array(limbs * m * n)
+    if (out.length === 0 || k === 0) return out
+    const rows = Math.min(m, Math.max(64, Math.floor(ROWS / (bytes * (k + n)))))
+    const right = this.#start
+    const left = right + padded(bytes * k * n)
+    const result = left + padded(bytes * rows * k)
+    const scratch = result + padded(bytes * rows * n)
+    const more = bits === 64 ? this.#kernels.matMulScratch(rows, k) >>> 0 : this.#kernels.matMulScratch128(rows, k, n)
+    this.#reserve(`matMul by [${k},${n}]`, scratch + more)
+    const multiply = this.#kernels[bits === 64 ? 'matMul' : 'matMul128']
+    const memory = new Uint8Array(this.#memory.buffer)
+    memory.set(bytesOf(b), right)
+    for (let row = 0; row < m; row += rows) {
+      const count = Math.min(rows, m - row)
+      memory.set(bytesOf(a.subarray(limbs * row * k, limbs * (row + count) * k)), left)
+      multiply(result, left, right, count, k, n, scratch)
+      bytesOf(out).set(memory.subarray(result, result + bytes * count * n), bytes * row * n)
+    }
+    if (memory.length > KEPT) this.#begin()
+    return out
+  }
+
+  /** A block makes a strip of each plane. */
+  toPlanes(a: Words, bits: RingBits): Planes {
+    const limbs = bits / 64
+    const bytes = Math.ceil(a.length / limbs / 8)
+    const out = new Uint8Array(bits * bytes)
+    const memory = new Uint8Array(this.#memory.buffer)
+    const strip = bits === 64 ? STRIP : STRIP_128
+    const [from, , lows, highs] = this.pointers
+    const strips = this.pointers[bits === 64 ? 3 : 4]
+    for (let at = 0; at < bytes; at += strip) {
+      const block = a.subarray(8 * limbs * at, 8 * limbs * (at + strip))
+      const count = block.length / limbs
+      const width = Math.ceil(count / 8)
+      memory.set(bytesOf(block), from)
+      if (bits === 64) this.#kernels.toPlanes(strips, from, count)
+      else this.#kernels.toPlanes128(strips, from, count, lows, highs)
+      if (width === bytes) {
+        out.set(memory.subarray(strips, strips + out.length))
+        break
+      }
+      for (let plane = 0; plane < bits; plane++) {
+        out.set(memory.subarray(strips + plane * width, strips + (plane + 1) * width), plane * bytes + at)
+      }
+    }
+    return out
+  }
+
+  chacha20(key: Uint8Array, nonce: Uint8Array, counter: number, length: number): Uint8Array {
+    const out = new Uint8Array(length)
+    const memory = new Uint8Array(this.#memory.buffer)
+    const [keyAt, nonceAt, streamAt] = [this.#start, this.#start + 32, this.#start + 48]
+    memory.set(key, keyAt)
+    memory.set(nonce, nonceAt)
+    for (let from = 0; from < length; from += BLOCK) {
+      const count = Math.min(BLOCK, length - from)
+      const [block, blocks] = [counter + from / chachaBlock, Math.ceil(count / chachaBlock)]
+      this.#kernels.chacha20(streamAt, keyAt, nonceAt, block, blocks)
+      out.set(memory.subarray(streamAt, streamAt + count), from)
+    }
+    // The kernel writes four blocks at a time.
+    memory.fill(0, keyAt, streamAt + Math.min(BLOCK, length) + 4 * chachaBlock)
+    return out
+  }
+
+  /**
+   * Makes memory that reaches to `end`. Views of it from before are dead.
+   *
+   * @throws SessionError `ERR_LIMIT`
+   */
+  #reserve(what: string, end: number): void {
+    const pages = Math.ceil((end - this.#memory.buffer.byteLength) / PAGE)
+    if (pages <= 0) return
+    try {
+      this.#memory.grow(pages)
+    } catch (cause) {
+      const [needed, limit] = [end, this.#maximum * PAGE].map((bytes) => Math.ceil(bytes / 2 ** 20))
+      throw sottoError(
+        'ERR_LIMIT',
+        `${what} takes ${needed} MB, and WebAssembly has ${limit} MB at most; take fewer columns at a time`,
+        { needed, limit },
+        cause,
+      )
+    }
+  }
+}
+
+const padded = (bytes: number): number => Math.ceil(bytes / 16) * 16

@@ -1,0 +1,111 @@
+/** The kernels of Z_2^128 in WebAssembly. */
+import { encodeLimits, hasShape, isDivisor, notEncodable, sameLength } from './check.ts'
+import { truncationOffset } from './javascript.ts'
+import { count, javascriptKernels128 } from './javascript128.ts'
+import type { PlaneKernels, RingKernels, Words } from './kernels.ts'
+import { type Operand, operand, plane, type Scratch, unfilled } from './scratch.ts'
+
+const elements = (a: Words): Operand => operand(a, 128)
+
+export function kernels128(scratch: Scratch, planeKernels: PlaneKernels): RingKernels {
+  const [p0, p1, p2, p3, p4, p5] = scratch.pointers
+  /** A kernel of elements that makes as many. */
+  const elementwise = (inputs: readonly Words[], run: (n: number) => void): Words => {
+    const out = new BigUint64Array(inputs[0]!.length)
+    scratch.inBlocks(out.length / 2, [elements(out)], inputs.map(elements), run)
+    return out
+  }
+  const ofTwo = (kernel: 'add' | 'sub' | 'mul') => (a: Words, b: Words) => {
+    sameLength(kernel, a, b)
+    return elementwise([a, b], (n) => scratch.kernels[`${kernel}128`](p0, p1, p2, n))
+  }
+  // These move words more than they compute: a loop here is as fast as copies there and back.
+  const { sumRows, cumulativeSum, gather, scatterAdd, fromInt32, toInt32 } = javascriptKernels128
+
+  return {
+    name: 'wasm',
+    bits: 128,
+    ...planeKernels,
+    sumRows,
+    cumulativeSum,
+    gather,
+    scatterAdd,
+    fromInt32,
+    toInt32,
+
+    add: ofTwo('add'),
+    sub: ofTwo('sub'),
+    mul: ofTwo('mul'),
+    neg: (a) => elementwise([a], (n) => scratch.kernels.neg128(p0, p1, n)),
+    // A bigint is taken mod 2^64 on its way into WebAssembly.
+    addScalar: (a, k) => elementwise([a], (n) => scratch.kernels.addScalar128(p0, p1, k, k >> 64n, n)),
+    mulScalar: (a, k) => elementwise([a], (n) => scratch.kernels.mulScalar128(p0, p1, k, k >> 64n, n)),
+
+    beaver(c, a, b, d, e, addsPublic) {
+      sameLength('beaver', c, a, b, d, e)
+      return elementwise([c, a, b, d, e], (n) => scratch.kernels.beaver128(p0, p1, p2, p3, p4, p5, addsPublic, n))
+    },
+
+    matMul(a, b, m, k, n) {
+      hasShape('matMul', count(a), m, k)
+      hasShape('matMul', count(b), k, n)
+      return scratch.matMul(a, b, m, k, n, 128)
+    },
+
+    divide(a, divisor) {
+      isDivisor('divide', divisor, 63)
+      return elementwise([a], (n) => scratch.kernels.divide128(p0, p1, divisor, n))
+    },
+
+    encode(values, scale) {
+      const out = new BigUint64Array(unfilled(16 * values.length))
+      const kernel = values instanceof Float32Array ? 'encodeFloat32To128' : 'encodeFloat64To128'
+      const from = operand(values, 8 * values.BYTES_PER_ELEMENT)
+      scratch.inBlocks(values.length, [elements(out)], [from], (n) => {
+        if (scratch.kernels[kernel](p0, p1, scale, encodeLimits[128], n)) throw notEncodable(scale, 128)
+      })
+      return out
+    },
+
+    decode(a, scale) {
+      const out = new Float32Array(unfilled(2 * a.length))
+      scratch.inBlocks(out.length, [operand(out, 32)], [elements(a)], (n) =>
+        scratch.kernels.decode128(p0, p1, scale, n),
+      )
+      return out
+    },
+
+    truncationOf(r, divisor) {
+      isDivisor('truncationOf', divisor, 62)
+      const [quotient, top] = [new BigUint64Array(r.length), new BigUint64Array(r.length)]
+      scratch.inBlocks(r.length / 2, [elements(quotient), elements(top)], [elements(r)], (n) =>
+        scratch.kernels.truncationOf128(p0, p1, p2, divisor, n),
+      )
+      return { quotient, top }
+    },
+
+    truncate(c, quotient, top, divisor, addsPublic) {
+      isDivisor('truncate', divisor, 62)
+      sameLength('truncate', c, quotient, top)
+      const offset = truncationOffset(divisor, 128)
+      return elementwise([c, quotient, top], (n) =>
+        scratch.kernels.truncate128(p0, p1, p2, p3, divisor, offset, offset >> 64n, addsPublic, n),
+      )
+    },
+
+    toPlanes: (a) => scratch.toPlanes(a, 128),
+
+    fromPlane(a, length) {
+      sameLength('fromPlane', a, { length: Math.ceil(length / 8) })
+      const out = new BigUint64Array(2 * length)
+      scratch.inBlocks(length, [elements(out)], [plane(a)], (n) => scratch.kernels.fromPlane128(p0, p1, n))
+      return out
+    },
+
+    lowestBits(a) {
+      const out = new Uint8Array(Math.ceil(a.length / 16))
+      scratch.inBlocks(a.length / 2, [plane(out)], [elements(a)], (n) => scratch.kernels.lowestBits128(p0, p1, n, p2))
+      return out
+    },
+  }
+}
