@@ -11,7 +11,7 @@ import { type Shape, sizeOf } from '../tensor/shape.ts'
 import { type CircuitName, circuitOf, isCircuit, strideOf } from './circuits.ts'
 import type { PrgStream } from './prg.ts'
 import { ring } from './ring/choose.ts'
-import type { Planes, Words } from './ring/kernels.ts'
+import { type Planes, type RingBits, type RingKernels, type Words, wordsPerElement } from './ring/kernels.ts'
 import { bytesOf, ringTensor, wordsOf } from './ring/tensor.ts'
 import { type RingOp, ringRow } from './ring-ops.ts'
 
@@ -20,7 +20,7 @@ interface Kinds {
   product: { readonly op: RingOp; readonly shapes: readonly [Shape, Shape]; readonly attrs: readonly unknown[] }
   /** a and a². */
   square: { readonly size: number }
-  /** r, with ⌊(r mod 2^63) / divisor⌋ and the top bit of r. */
+  /** r, with ⌊(r mod 2^(l−1)) / divisor⌋ and the top bit of r, of l bits. */
   truncation: { readonly size: number; readonly divisor: number }
   /** r, and its lowest `planes` bits as boolean shares. */
   masked: { readonly size: number; readonly planes: number }
@@ -33,14 +33,14 @@ interface Kinds {
 export type CorrelationKind = keyof Kinds
 export type Correlation = { [K in CorrelationKind]: { readonly kind: K } & Kinds[K] }[CorrelationKind]
 
-/** Words in additive shares, or planes of bits in boolean ones. */
-type Field = { readonly words: number } | { readonly bytes: number }
+/** Elements in additive shares, or planes of bits in boolean ones. */
+type Field = { readonly elements: number } | { readonly bytes: number }
 type Value = Words | Planes
 
 interface CorrelationRow<K extends CorrelationKind> {
   random(of: Kinds[K]): readonly Field[]
   derived(of: Kinds[K]): readonly Field[]
-  derive(of: Kinds[K], random: readonly Value[]): readonly Value[]
+  derive(of: Kinds[K], random: readonly Value[], kernels: RingKernels): readonly Value[]
 }
 
 const words = (value: Value | undefined): Words => value as Words
@@ -50,41 +50,37 @@ const productShape = ({ op, shapes, attrs }: Kinds['product']): Shape => ringRow
 
 const rows: { readonly [K in CorrelationKind]: CorrelationRow<K> } = {
   product: {
-    random: ({ shapes: [a, b] }) => [{ words: sizeOf(a) }, { words: sizeOf(b) }],
-    derived: (of) => [{ words: sizeOf(productShape(of)) }],
-    derive: ({ op, shapes, attrs }, random) => {
-      const [a, b] = shapes.map((shape, i) => ringTensor(shape, words(random[i])))
+    random: ({ shapes: [a, b] }) => [{ elements: sizeOf(a) }, { elements: sizeOf(b) }],
+    derived: (of) => [{ elements: sizeOf(productShape(of)) }],
+    derive: ({ op, shapes, attrs }, random, { bits }) => {
+      const [a, b] = shapes.map((shape, i) => ringTensor(bits, shape, words(random[i])))
       return ringRow(op)
         .clear([a!, b!], attrs)
         .map(({ data }) => data)
     },
   },
   square: {
-    random: ({ size }) => [{ words: size }],
-    derived: ({ size }) => [{ words: size }],
-    derive: (_, [a]) => [ring().mul(words(a), words(a))],
+    random: ({ size }) => [{ elements: size }],
+    derived: ({ size }) => [{ elements: size }],
+    derive: (_, [a], kernels) => [kernels.mul(words(a), words(a))],
   },
   truncation: {
-    random: ({ size }) => [{ words: size }],
-    derived: ({ size }) => [{ words: size }, { words: size }],
-    derive: ({ divisor }, [r]) => {
-      const { quotient, top } = ring().truncationOf(words(r), BigInt(divisor))
+    random: ({ size }) => [{ elements: size }],
+    derived: ({ size }) => [{ elements: size }, { elements: size }],
+    derive: ({ divisor }, [r], kernels) => {
+      const { quotient, top } = kernels.truncationOf(words(r), BigInt(divisor))
       return [quotient, top]
     },
   },
   masked: {
-    random: ({ size }) => [{ words: size }],
+    random: ({ size }) => [{ elements: size }],
     derived: ({ size, planes: count }) => [{ bytes: count * strideOf(size) }],
-    derive: ({ size, planes: count }, [r]) => [
-      ring()
-        .toPlanes(words(r))
-        .subarray(0, count * strideOf(size)),
-    ],
+    derive: ({ size, planes: count }, [r], kernels) => [kernels.toPlanes(words(r)).subarray(0, count * strideOf(size))],
   },
   circuit: {
     random: ({ size, name, bits }) => [{ bytes: circuitOf(name, bits).wires * strideOf(size) }],
     derived: ({ size, name, bits }) => [{ bytes: circuitOf(name, bits).gates * strideOf(size) }],
-    derive: ({ size, name, bits }, [masks]) => {
+    derive: ({ size, name, bits }, [masks], kernels) => {
       const stride = strideOf(size)
       const { layers, gates: count } = circuitOf(name, bits)
       const [left, right] = [new Uint8Array(count * stride), new Uint8Array(count * stride)]
@@ -97,18 +93,19 @@ const rows: { readonly [K in CorrelationKind]: CorrelationRow<K> } = {
         }
         wire += wires.length
       }
-      return [ring().and(left, right)]
+      return [kernels.and(left, right)]
     },
   },
   bit: {
     random: ({ size, planes: count, factors }) => [
       { bytes: count * strideOf(size) },
-      ...Array.from({ length: factors }, () => ({ words: count * size })),
+      ...Array.from({ length: factors }, () => ({ elements: count * size })),
     ],
-    derived: ({ size, planes: count, factors }) => Array.from({ length: 1 + factors }, () => ({ words: count * size })),
-    derive: ({ size, planes: count }, [bits, ...factors]) => {
-      const truths = bitsToWords(planes(bits), size, count)
-      return [truths, ...factors.map((a) => ring().mul(words(a), truths))]
+    derived: ({ size, planes: count, factors }) =>
+      Array.from({ length: 1 + factors }, () => ({ elements: count * size })),
+    derive: ({ size, planes: count }, [bits, ...factors], kernels) => {
+      const truths = bitsToElements(planes(bits), size, count, kernels)
+      return [truths, ...factors.map((a) => kernels.mul(words(a), truths))]
     },
   },
 }
@@ -117,12 +114,13 @@ const rows: { readonly [K in CorrelationKind]: CorrelationRow<K> } = {
 export const plane = (all: Planes, index: number, stride: number): Planes =>
   all.subarray(index * stride, (index + 1) * stride)
 
-/** Several planes as words of 0 and 1, plane by plane. */
-export function bitsToWords(all: Planes, size: number, count: number): Words {
+/** Several planes as elements of 0 and 1, plane by plane. */
+export function bitsToElements(all: Planes, size: number, count: number, kernels: RingKernels): Words {
   const stride = strideOf(size)
-  if (count === 1) return ring().fromPlane(all, size)
-  const result = new BigUint64Array(count * size)
-  for (let i = 0; i < count; i++) result.set(ring().fromPlane(plane(all, i, stride), size), i * size)
+  if (count === 1) return kernels.fromPlane(all, size)
+  const words = wordsPerElement(kernels.bits) * size
+  const result = new BigUint64Array(count * words)
+  for (let i = 0; i < count; i++) result.set(kernels.fromPlane(plane(all, i, stride), size), i * words)
   return result
 }
 
@@ -131,58 +129,66 @@ const rowOf = <K extends CorrelationKind>(kind: K): CorrelationRow<K> => {
   return rows[kind]
 }
 
-const bytesOfField = (field: Field): number => ('words' in field ? 8 * field.words : field.bytes)
-const bytesOfFields = (fields: readonly Field[]): number =>
-  fields.reduce((total, field) => total + bytesOfField(field), 0)
+const bytesOfField = (field: Field, bits: RingBits): number =>
+  'elements' in field ? (bits / 8) * field.elements : field.bytes
+const bytesOfFields = (fields: readonly Field[], bits: RingBits): number =>
+  fields.reduce((total, field) => total + bytesOfField(field, bits), 0)
 
-/** Bytes that the provider sends for a correlation, to the last party. */
-export const correctionBytes = (of: Correlation): number => bytesOfFields(rowOf(of.kind).derived(of as never))
+/** Bytes that the provider sends for a correlation, to the last party, where elements have so many bits. */
+export const correctionBytes = (of: Correlation, bits: RingBits): number =>
+  bytesOfFields(rowOf(of.kind).derived(of as never), bits)
 
-const draw = (stream: PrgStream, field: Field): Value =>
-  'words' in field ? stream.words(field.words) : stream.bytes(field.bytes)
+const draw = (stream: PrgStream, field: Field, bits: RingBits): Value =>
+  'elements' in field ? stream.words(wordsPerElement(bits) * field.elements) : stream.bytes(field.bytes)
 
-const plus = (field: Field, a: Value, b: Value): Value =>
-  'words' in field ? ring().add(words(a), words(b)) : ring().xor(planes(a), planes(b))
-const minus = (field: Field, a: Value, b: Value): Value =>
-  'words' in field ? ring().sub(words(a), words(b)) : ring().xor(planes(a), planes(b))
+const plus = (field: Field, a: Value, b: Value, kernels: RingKernels): Value =>
+  'elements' in field ? kernels.add(words(a), words(b)) : kernels.xor(planes(a), planes(b))
+const minus = (field: Field, a: Value, b: Value, kernels: RingKernels): Value =>
+  'elements' in field ? kernels.sub(words(a), words(b)) : kernels.xor(planes(a), planes(b))
 
 /**
  * What the provider sends to the last party.
  *
  * @param streams one for each party, as each of them draws from it
  */
-export function deal(of: Correlation, streams: readonly PrgStream[]): Uint8Array {
+export function deal(of: Correlation, streams: readonly PrgStream[], bits: RingBits): Uint8Array {
+  const kernels = ring(bits)
   const row = rowOf(of.kind) as CorrelationRow<CorrelationKind>
   const random = row
     .random(of as never)
-    .map((field) => streams.map((stream) => draw(stream, field)).reduce((a, b) => plus(field, a, b)))
+    .map((field) => streams.map((stream) => draw(stream, field, bits)).reduce((a, b) => plus(field, a, b, kernels)))
   const fields = row.derived(of as never)
-  const derived = row.derive(of as never, random)
-  const result = new Uint8Array(bytesOfFields(fields))
+  const derived = row.derive(of as never, random, kernels)
+  const result = new Uint8Array(bytesOfFields(fields, bits))
   let at = 0
   fields.forEach((field, i) => {
     const correction = streams
       .slice(0, -1)
-      .reduce((rest, stream) => minus(field, rest, draw(stream, field)), derived[i]!)
+      .reduce((rest, stream) => minus(field, rest, draw(stream, field, bits), kernels), derived[i]!)
     result.set(correction instanceof Uint8Array ? correction : bytesOf(correction), at)
-    at += bytesOfField(field)
+    at += bytesOfField(field, bits)
   })
   return result
 }
 
 /** A party's shares of the fields of a correlation, the random ones first. */
-export function expand(of: Correlation, stream: PrgStream, correction: Uint8Array | null): readonly Value[] {
+export function expand(
+  of: Correlation,
+  stream: PrgStream,
+  correction: Uint8Array | null,
+  bits: RingBits,
+): readonly Value[] {
   const row = rowOf(of.kind) as CorrelationRow<CorrelationKind>
-  const random = row.random(of as never).map((field) => draw(stream, field))
+  const random = row.random(of as never).map((field) => draw(stream, field, bits))
   const fields = row.derived(of as never)
-  if (correction === null) return [...random, ...fields.map((field) => draw(stream, field))]
+  if (correction === null) return [...random, ...fields.map((field) => draw(stream, field, bits))]
   let at = 0
   return [
     ...random,
     ...fields.map((field) => {
-      const bytes = correction.subarray(at, at + bytesOfField(field))
-      at += bytesOfField(field)
-      return 'words' in field ? wordsOf(bytes) : bytes
+      const bytes = correction.subarray(at, at + bytesOfField(field, bits))
+      at += bytesOfField(field, bits)
+      return 'elements' in field ? wordsOf(bytes) : bytes
     }),
   ]
 }
@@ -217,9 +223,9 @@ export function isCorrelation(x: unknown): x is Correlation {
     case 'truncation':
       return isCount(c['size']) && isCount(c['divisor']) && c['divisor'] >= 1
     case 'masked':
-      return isCount(c['size']) && isCount(c['planes']) && c['planes'] >= 1 && c['planes'] <= 64
+      return isCount(c['size']) && isCount(c['planes']) && c['planes'] >= 1 && c['planes'] <= 128
     case 'circuit':
-      return isCount(c['size']) && isCount(c['bits']) && c['bits'] <= 64 && isCircuit(c['name'])
+      return isCount(c['size']) && isCount(c['bits']) && c['bits'] <= 128 && isCircuit(c['name'])
     case 'bit':
       return (
         isCount(c['size']) && isCount(c['planes']) && c['planes'] <= 64 && isCount(c['factors']) && c['factors'] <= 1024

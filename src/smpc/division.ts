@@ -2,13 +2,15 @@
 import { sottoError } from '../errors.ts'
 import { scope } from '../tensor/context.ts'
 import { tf } from '../tensor/engine.ts'
+import { sizeOf } from '../tensor/shape.ts'
 import { type AnyEncoded, type EncodedOperand, EncodedTensor, type PublicOperand } from './encoded-tensor.ts'
 import { commonEncoding, type Encoding, INTEGER, isFixed, scaleOf } from './encoding.ts'
 import type { FixedPrecisionTensor } from './fixed-precision.ts'
 import * as functions from './functions.ts'
 import { summedTo, timesPublic } from './gradients.ts'
-import { encodeValues } from './literals.ts'
+import { encodeValues, wholeNumbers } from './literals.ts'
 import { ring } from './ring/choose.ts'
+import { numbersOf, ringTensor } from './ring/tensor.ts'
 
 export function div<T extends AnyEncoded>(x: T, other: EncodedOperand<T>): T {
   if (x.isPublic) return quotient(x, other)
@@ -46,8 +48,9 @@ function inverseOf(value: FixedPrecisionTensor | tf.Tensor | tf.TensorLike, enco
   const known = value instanceof EncodedTensor ? value.publicValue : undefined
   if (known !== undefined) {
     const scale = scaleOf(known.encoding)
-    const inverses = Float64Array.from(known.tensor.data, (x) => scale / Number(signed(x)))
-    return { tensor: { shape: known.tensor.shape, data: ring().encode(inverses, scaleOf(encoding)) }, encoding }
+    const inverses = Float64Array.from(numbersOf(known.tensor), (x) => scale / Number(x))
+    const data = ring(encoding.ring).encode(inverses, scaleOf(encoding))
+    return { tensor: ringTensor(encoding.ring, known.tensor.shape, data), encoding }
   }
   const inverses = tf.tidy(() => tf.div(1, value as tf.TensorLike))
   try {
@@ -56,8 +59,6 @@ function inverseOf(value: FixedPrecisionTensor | tf.Tensor | tf.TensorLike, enco
     inverses.dispose()
   }
 }
-
-const signed = (word: bigint): bigint => BigInt.asIntN(64, word)
 
 export function mod<T extends AnyEncoded>(x: T, other: EncodedOperand<T>): T {
   const divisor: T | PublicOperand = x.operand('mod', other, (whole: boolean) => {
@@ -75,19 +76,17 @@ export function mod<T extends AnyEncoded>(x: T, other: EncodedOperand<T>): T {
       summedTo(g.mul(p!.sub(r!).div(q!)).neg(), divisor.shape),
     ])
   }
-  const step = 'tensor' in divisor && divisor.tensor.data.length === 1 ? signed(divisor.tensor.data[0]!) : 0n
+  const step = 'tensor' in divisor && sizeOf(divisor.tensor.shape) === 1 ? numbersOf(divisor.tensor)[0]! : 0n
   if (step <= 0n) {
     throw sottoError('ERR_ARGUMENT_VALUE', 'mod: of a secret, by one public number above zero', { op: 'mod' })
   }
-  const whole = (value: bigint): PublicOperand => ({
-    tensor: { shape: [], data: BigUint64Array.of(BigInt.asUintN(64, value)) },
-    encoding: INTEGER,
-  })
+  const { ring: bits } = x.encoding
+  const whole = (value: bigint): PublicOperand => wholeNumbers(bits, [], [value])
   return x.composed(
     () => {
       // The quotient is less than one and a half off, so what is left lies within as many steps around 0: steps are
       // added for being below 0 and below −step, and one taken off for not being below step.
-      const [count] = x.run('clone', [], { divisor: step, encodings: [INTEGER] })
+      const [count] = x.run('clone', [], { divisor: step, encodings: [INTEGER[bits]] })
       const near = x.run('sub', [count.run('mul', [whole(step)], { encodings: [encoding] })[0]])[0] as T
       const shifted = (by: bigint): T => near.run('add', [whole(by)])[0] as T
       const below = near

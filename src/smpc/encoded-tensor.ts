@@ -26,6 +26,7 @@ import { GradNode, runBackward } from './autograd.ts'
 import * as division from './division.ts'
 import {
   commonEncoding,
+  counted,
   type Encoding,
   INTEGER,
   isFixed,
@@ -37,11 +38,10 @@ import {
 import * as extremes from './extremes.ts'
 import * as functions from './functions.ts'
 import { broadcastBack, productOf, summedTo, zerosLike } from './gradients.ts'
-import { encodeValues, isWhole } from './literals.ts'
+import { encodeValues, isWhole, wholeNumbers } from './literals.ts'
 import * as pooling from './pooling.ts'
-import { ring } from './ring/choose.ts'
 import type { Move } from './ring/moves.ts'
-import type { RingTensor } from './ring/tensor.ts'
+import { mulScalar, type RingTensor } from './ring/tensor.ts'
 import { type RingOp, ringRow } from './ring-ops.ts'
 import * as sorting from './sorting.ts'
 
@@ -72,7 +72,7 @@ export type EncodedOperand<T> = T | AnyEncoded | tf.Tensor | tf.TensorLike
 type Axes = number | readonly number[]
 
 /** Bits of a public factor, at least. */
-const FACTOR_BITS = 17
+const FACTOR_BITS = { 64: 17, 128: 40 } as const
 
 // biome-ignore lint/suspicious/noExplicitAny: the kind of tensor is bound to itself
 export abstract class EncodedTensor<T extends EncodedTensor<any>> {
@@ -114,7 +114,10 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
 
   /** The encoding of what is counted: of truths, integers. */
   get #counted(): Encoding {
-    return this.encoding.dtype === 'bool' ? INTEGER : this.encoding
+    return counted(this.encoding)
+  }
+  get #truthful(): Encoding {
+    return TRUTH[this.encoding.ring]
   }
   get #self(): T {
     return this as unknown as T
@@ -285,20 +288,18 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
     const scale = BigInt(scaleOf(encoding))
     if ('tensor' in value) {
       if (isFixed(value.encoding)) throw sottoError('ERR_PRECISION', `${op}: a public operand of another scale`)
-      const { shape, data } = value.tensor
-      return { tensor: { shape, data: ring().mulScalar(data, scale) }, encoding }
+      return { tensor: mulScalar(value.tensor, scale), encoding }
     }
-    const factor = { tensor: { shape: [], data: BigUint64Array.of(scale) }, encoding: INTEGER }
+    const factor = wholeNumbers(encoding.ring, [], [scale])
     return (value as EncodedTensor<T>).run('mul', [factor], { encodings: [encoding] })[0]!
   }
 
   #linear(op: 'add' | 'sub', value: EncodedOperand<T>, sign: 1 | -1): T {
     const other = this.operand(op, value, (whole) => {
-      if (isFixed(this.encoding) || whole) return isFixed(this.encoding) ? this.encoding : INTEGER
+      if (isFixed(this.encoding) || whole) return isFixed(this.encoding) ? this.encoding : INTEGER[this.encoding.ring]
       throw sottoError('ERR_PRECISION', `${op}: a fraction meets ${this.dtype}; call fixPrecision() first`, { op })
     })
-    const common = commonEncoding(op, this.encoding, other.encoding)
-    const encoding = common === TRUTH ? INTEGER : common
+    const encoding = counted(commonEncoding(op, this.encoding, other.encoding))
     const result = scope(() => {
       const a = this.raised(op, this.#self, encoding)
       const b = this.raised(op, other, encoding)
@@ -327,7 +328,7 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
   /** @internal A public factor: whole numbers as integers, so that nothing is rounded; else as this tensor is encoded. */
   factor(op: string, value: EncodedOperand<T>): T | PublicOperand {
     return this.operand(op, value, (whole) => {
-      if (whole) return INTEGER
+      if (whole) return INTEGER[this.encoding.ring]
       if (isFixed(this.encoding)) return this.encoding
       throw sottoError('ERR_PRECISION', `${op}: a fraction meets ${this.dtype}; call fixPrecision() first`, { op })
     })
@@ -336,7 +337,7 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
   /** A bilinear map, with the division that brings the product of two fixed-precision values back to their scale. */
   #product(op: RingOp, other: T | PublicOperand, attrs: readonly unknown[], swapped = false): T {
     const common = commonEncoding(op, this.encoding, other.encoding)
-    const encoding = common === TRUTH && op !== 'mul' ? INTEGER : common
+    const encoding = op === 'mul' ? common : counted(common)
     const divisor = isFixed(this.encoding) && isFixed(other.encoding) ? BigInt(scaleOf(encoding)) : null
     const operands = swapped ? [other, this.#self] : [this.#self, other]
     return this.#run(op, operands, { attrs, divisor, encodings: [encoding] })[0]!
@@ -364,13 +365,14 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
 
   /**
    * Times a public fraction, to 17 bits of it whatever its size: a whole number over a power of two. Encoded as the tensor
-   * is, a small factor such as a learning rate would lose its digits. Takes |x| · 2^18 · scale below 2^62.
+   * is, a small factor such as a learning rate would lose its digits. Takes |x| · 2^18 · scale below 2^62. Of 128 bits, to
+   * 40 bits of factors from 2^−10, below to a multiple of 2^−50; and |x| · 2^41 · scale below 2^126.
    */
   #scaled(factor: number): T {
-    const bits = Math.min(50, Math.max(1, FACTOR_BITS - Math.floor(Math.log2(Math.abs(factor)))))
-    const whole = Math.round(factor * 2 ** bits)
-    const tensor = { shape: [], data: BigUint64Array.of(BigInt.asUintN(64, BigInt(whole))) }
-    const [result] = this.run('mul', [{ tensor, encoding: INTEGER }], { divisor: 1n << BigInt(bits) })
+    const { ring } = this.encoding
+    const bits = Math.min(50, Math.max(1, FACTOR_BITS[ring] - Math.floor(Math.log2(Math.abs(factor)))))
+    const whole = BigInt(Math.round(factor * 2 ** bits))
+    const [result] = this.run('mul', [wholeNumbers(ring, [], [whole])], { divisor: 1n << BigInt(bits) })
     return this.recorded(result!, [this], [], (g) => [g.mul(factor)])
   }
 
@@ -606,11 +608,14 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
     return this.moved('clone', [], [])[0]!
   }
 
-  // Comparison. Of shares: eight rounds each; 31 bytes an element to each peer, 24 for `equal`.
+  // Comparison. Of shares: eight rounds each; 31 bytes an element to each peer, 24 for `equal`. Of 128 bits: nine rounds; 63
+  // and 48 bytes.
 
   /** @internal Whether this is below zero, as a truth; and that truth times each of the others. */
   negativeAnd(others: readonly T[]): T[] {
-    return this.run('negative', others, { encodings: [TRUTH, ...others.map(({ encoding }) => encoding as Encoding)] })
+    return this.run('negative', others, {
+      encodings: [this.#truthful, ...others.map(({ encoding }) => encoding as Encoding)],
+    })
   }
   /** @internal The difference to another, at the scale of both, without a gradient. */
   #minus(op: string, other: EncodedOperand<T>): T {
@@ -638,7 +643,7 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
     return this.#truth(() => this.less(other).logicalNot())
   }
   equal(other: EncodedOperand<T>): T {
-    return this.#truth(() => this.#minus('equal', other).run('zero', [], { encodings: [TRUTH] })[0]!)
+    return this.#truth(() => this.#minus('equal', other).run('zero', [], { encodings: [this.#truthful] })[0]!)
   }
   notEqual(other: EncodedOperand<T>): T {
     return this.#truth(() => this.equal(other).logicalNot())
@@ -653,7 +658,8 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
   logicalNot(): T {
     this.#truths('logicalNot', this)
     return this.#truth(
-      () => this.neg().run('add', [encodeValues('logicalNot', 1, () => TRUTH)], { encodings: [TRUTH] })[0]!,
+      () =>
+        this.neg().run('add', [encodeValues('logicalNot', 1, () => this.encoding)], { encodings: [this.encoding] })[0]!,
     )
   }
   logicalAnd(other: T): T {
@@ -662,7 +668,7 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
   }
   logicalOr(other: T): T {
     this.#truths('logicalOr', this, other)
-    return this.#truth(() => this.add(other).run('sub', [this.mul(other)], { encodings: [TRUTH] })[0]!)
+    return this.#truth(() => this.add(other).run('sub', [this.mul(other)], { encodings: [this.encoding] })[0]!)
   }
 
   /** Where this truth holds the elements of a, elsewhere those of b. Of shares: one round. */

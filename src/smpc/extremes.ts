@@ -59,7 +59,9 @@ export function argMax<T extends AnyEncoded>(x: T, axis: number): T {
     noGrad(() => {
       const { field, length, shape } = rowsOf('argMax', x, axis, false)
       let left: T = field
-      let at: T = field.run('sub', [field], { encodings: [INTEGER] })[0]!.add(Array.from({ length }, (_, i) => i))
+      let at: T = field
+        .run('sub', [field], { encodings: [INTEGER[x.encoding.ring]] })[0]!
+        .add(Array.from({ length }, (_, i) => i))
       for (let n = length; n > 1; n = (n + 1) >> 1) {
         const [first, place] = [halfOf(left, 0), halfOf(at, 0)]
         const difference = first.sub(halfOf(left, 1))

@@ -124,7 +124,7 @@ export class FixedPrecisionPointer extends EncodedTensor<FixedPrecisionPointer> 
     const verb = keep ? 'fetch' : 'get'
     checkWait(verb, wait)
     const { shape, data } = await askSecret(this.location, 'fixedGet', { id: this.use(verb), keep }, wait)
-    return new FixedPrecisionTensor(ringTensor(shape, wordsOf(data)), this.encoding)
+    return new FixedPrecisionTensor(ringTensor(this.encoding.ring, shape, wordsOf(data)), this.encoding)
   }
 
   /**

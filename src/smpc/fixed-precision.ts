@@ -16,6 +16,7 @@ import {
 } from './encoding.ts'
 import { encodeValues } from './literals.ts'
 import { ring } from './ring/choose.ts'
+import type { RingBits } from './ring/kernels.ts'
 import type { RingTensor } from './ring/tensor.ts'
 import { runClear } from './ring-ops.ts'
 
@@ -24,7 +25,8 @@ import { runClear } from './ring-ops.ts'
  *
  * Encoding rounds to the nearest multiple of base^−precisionFractional, ties to even. Products and quotients are exact
  * up to a rounding toward zero: at three digits 2.113 · −0.113 is −0.238. Values lie within ±2^50 / scale when encoded,
- * and results within ±2^62 / scale²: what lies beyond wraps around without notice, as ring elements do.
+ * and results within ±2^62 / scale² (of 128 bits ±2^64 / scale and ±2^126 / scale²): what lies beyond wraps around
+ * without notice, as ring elements do.
  */
 export class FixedPrecisionTensor extends EncodedTensor<FixedPrecisionTensor> {
   readonly shape: Shape
@@ -69,8 +71,9 @@ export class FixedPrecisionTensor extends EncodedTensor<FixedPrecisionTensor> {
   /** The numbers, as a tensor: float32 of fixed precision, int32 of integers, bool of truths. */
   floatPrecision(): tf.Tensor {
     const { data, shape } = this.#value
-    if (isFixed(this.encoding)) return tf.tensor(ring().decode(data, scaleOf(this.encoding)), [...shape], 'float32')
-    return tf.tidy(() => tf.tensor(ring().toInt32(data), [...shape], 'int32').cast(this.dtype))
+    const kernels = ring(this.encoding.ring)
+    if (isFixed(this.encoding)) return tf.tensor(kernels.decode(data, scaleOf(this.encoding)), [...shape], 'float32')
+    return tf.tidy(() => tf.tensor(kernels.toInt32(data), [...shape], 'int32').cast(this.dtype))
   }
 
   /** The numbers, row by row. */
@@ -102,7 +105,7 @@ export class FixedPrecisionTensor extends EncodedTensor<FixedPrecisionTensor> {
 /**
  * A tensor in fixed precision, here. Integers and bools become fixed too.
  *
- * @throws `ERR_ARGUMENT_VALUE` for NaN, ±Infinity and values beyond ±2^50 / scale
+ * @throws `ERR_ARGUMENT_VALUE` for NaN, ±Infinity and values beyond ±2^50 / scale, of 128 bits ±2^64 / scale
  */
 export function fixTensor(value: tf.Tensor | tf.TensorLike, options: PrecisionOptions = {}): FixedPrecisionTensor {
   const encoding = fixedEncoding('fixPrecision', options)
@@ -111,11 +114,11 @@ export function fixTensor(value: tf.Tensor | tf.TensorLike, options: PrecisionOp
 }
 
 /** An integer or bool tensor as ring elements, for sharing without fixed precision. */
-export function integersOf(op: string, value: tf.Tensor): FixedPrecisionTensor {
+export function integersOf(op: string, value: tf.Tensor, bits: RingBits): FixedPrecisionTensor {
   const { dtype } = specOf(value)
   if (dtype === 'float32') {
     throw sottoError('ERR_PRECISION', `${op}: floats cannot be shared as they are; call .fixPrecision() first`, { op })
   }
-  const encoding = dtype === 'bool' ? TRUTH : INTEGER
+  const encoding = (dtype === 'bool' ? TRUTH : INTEGER)[bits]
   return new FixedPrecisionTensor(encodeValues(op, value, () => encoding).tensor, encoding)
 }

@@ -19,26 +19,49 @@
  * Errors are stated in units, one unit being 1 / scale (2^−16 unless chosen otherwise), beside what is relative to the
  * result. They are those of shares; in clear they are no larger. With σ = ⌈log2(scale)⌉, scales go up to 2^24. Rounds
  * are those of the additive protocol; a comparison takes eight of them.
+ *
+ * So it is of 64 bits. The ring of 128 has room for twelve bits more: scales go up to 2^36, inner ones are 2^40 where they
+ * are 2^28, polynomials on [1, 4] have degree 31, and what is stated as 2^−21, 2^−23 and 2^−27 of something is 2^−33, 2^−35
+ * and 2^−39. All that is divided stays below 2^126. A comparison takes nine rounds, a polynomial of degree 31 ten; what
+ * else differs stands beside each function.
  */
 import { sottoError } from '../errors.ts'
 import { normalizeAxis, type Shape } from '../tensor/shape.ts'
 import type { AnyEncoded as Any, PublicOperand } from './encoded-tensor.ts'
 import { commonEncoding, type Encoding, INTEGER, isFixed, showEncoding, TRUTH } from './encoding.ts'
 import { summedTo } from './gradients.ts'
+import { wholeNumbers } from './literals.ts'
+import type { RingBits } from './ring/kernels.ts'
 import type { RingOp } from './ring-ops.ts'
 
-/** Most of what the working precision leaves room for: results of scale 2^24 have four bits below them. */
-const LARGEST_SCALE = 2 ** 24
-/** Fractional bits of what polynomials are computed with: squares then have 62 − 56 bits before the point. */
-const BITS = 28
-/** Of polynomials on [1, 4): the largest that takes 9 rounds. Its error is 2^−24.4 of 1/c, less of the others. */
-const DEGREE = 15
-/** Values of encoded tensors lie below 4^25 = 2^50 units. */
-const LARGEST_CLASS = 24
+/** What a ring leaves room for. */
+interface Working {
+  /** What is divided lies below 2^room. */
+  readonly room: number
+  /** Fractional bits of what polynomials are computed with. Results of 2^(precision − 4) have four bits below them. */
+  readonly precision: number
+  /** Of polynomials on [1, 4). */
+  readonly degree: number
+  /** Of those for 2^t on [−1, 1]. */
+  readonly powerDegree: number
+  /** Values of encoded tensors lie below 4^(largestClass + 1) units. */
+  readonly largestClass: number
+  /** Fractional bits of the exponent of a power of two. */
+  readonly exponentBits: number
+}
+const WORKING: Readonly<Record<RingBits, Working>> = {
+  // Squares have 62 − 56 bits before the point. Degree 15 is the largest that takes 9 rounds, and errs by 2^−24.4 of 1/c, less
+  // of the others; degree 7 by 2^−26 of 2^t. Values lie below 2^50 units.
+  64: { room: 62, precision: 28, degree: 15, powerDegree: 7, largestClass: 24, exponentBits: 52 },
+  // Degree 31 errs by 2^−49 of 1/c, and takes no more rounds than degree 16; degree 11 by 2^−46 of 2^t. Values lie below
+  // 2^64 units. More bits would do in room; but then there are divisors above 2^52, which take two steps.
+  128: { room: 126, precision: 40, degree: 31, powerDegree: 11, largestClass: 31, exponentBits: 84 },
+}
+const workingOf = (x: Any): Working => WORKING[x.encoding.ring]
 
 // What numbers need: an integer of the ring is a scale away from what it stands for.
 
-/** @throws `ERR_PRECISION` for integers and truths, and for scales above 2^24 */
+/** @throws `ERR_PRECISION` for integers and truths, and for scales above 2^24, of 128 bits 2^36 */
 function checkFixed(name: string, x: Any): void {
   if (!isFixed(x.encoding)) {
     throw sottoError('ERR_PRECISION', `${name}: takes fixed precision, this is ${x.dtype}; call fixPrecision() first`, {
@@ -48,10 +71,11 @@ function checkFixed(name: string, x: Any): void {
 }
 function scaleFor(name: string, x: Any): number {
   checkFixed(name, x)
-  if (x.scale > LARGEST_SCALE) {
+  const most = workingOf(x).precision - 4
+  if (x.scale > 2 ** most) {
     throw sottoError(
       'ERR_PRECISION',
-      `${name}: takes scales up to 2^24, this is ${showEncoding(x.encoding)}; use a smaller precisionFractional`,
+      `${name}: takes scales up to 2^${most}, this is ${showEncoding(x.encoding)}; use a smaller precisionFractional`,
       { op: name },
     )
   }
@@ -67,29 +91,39 @@ function split(value: number): readonly [f: number, bits: number] {
 
 const rounded = (value: number): bigint => BigInt(Math.round(value))
 
-const constants = (shape: Shape, values: readonly bigint[]): PublicOperand => ({
-  tensor: { shape, data: BigUint64Array.from(values, (value) => BigInt.asUintN(64, value)) },
-  encoding: INTEGER,
-})
-const constant = (value: number): PublicOperand => constants([], [rounded(value)])
+/** Public numbers for what is computed with x. */
+const constants = (x: Any, shape: Shape, values: readonly bigint[]): PublicOperand =>
+  wholeNumbers(x.encoding.ring, shape, values)
+const constant = (x: Any, value: number): PublicOperand => constants(x, [], [rounded(value)])
+
+/** Of a divisor: they are counts up to 2^53. */
+const MOST_BITS = 52
 
 /** A row of the ring op table, whose result is an integer unless an encoding says more; divided by 2^bits. */
-function command<T extends Any>(op: RingOp, x: T, more: readonly (T | PublicOperand)[], bits = 0, as = INTEGER): T {
-  return x.run(op, more, { divisor: bits === 0 ? null : 1n << BigInt(bits), encodings: [as] })[0] as T
+function command<T extends Any>(
+  op: RingOp,
+  x: T,
+  more: readonly (T | PublicOperand)[],
+  bits = 0,
+  as: Encoding = INTEGER[x.encoding.ring as RingBits],
+): T {
+  // Two steps make a larger one, the error of the first a sixteenth of the second's.
+  const first = bits > MOST_BITS ? Math.min(MOST_BITS, bits - 4) : bits
+  const divisor = first === 0 ? null : 1n << BigInt(first)
+  if (first < bits) return shifted(command(op, x, more, first), bits - first, as)
+  return x.run(op, more, { divisor, encodings: [as] })[0] as T
 }
 const plus = <T extends Any>(x: T, y: T | number): T =>
-  command('add', x, [typeof y === 'number' ? constant(y) : y]) as T
+  command('add', x, [typeof y === 'number' ? constant(x, y) : y]) as T
 const minus = <T extends Any>(x: T, y: T | number): T =>
-  command('sub', x, [typeof y === 'number' ? constant(y) : y]) as T
+  command('sub', x, [typeof y === 'number' ? constant(x, y) : y]) as T
 /** x · y / 2^bits. Of shares: one round, and one more to divide; public numbers need the second alone. */
 const times = <T extends Any>(x: T, y: T | number, bits = 0, as?: Encoding): T =>
-  command('mul', x, [typeof y === 'number' ? constant(y) : y], bits, as)
+  command('mul', x, [typeof y === 'number' ? constant(x, y) : y], bits, as)
 const squared = <T extends Any>(x: T, bits: number): T => command('square', x, [], bits)
 /** x / 2^bits, or times 2^−bits. Of shares: one round to divide. */
 function shifted<T extends Any>(x: T, bits: number, as?: Encoding): T {
-  if (bits < 0) return times(x, 2 ** -bits, 0, as)
-  // Divisors are counts up to 2^53: two steps make a larger one, the error of the first a sixteenth of the second's.
-  return bits > 52 ? shifted(command('clone', x, [], bits - 4), 4, as) : command('clone', x, [], bits, as)
+  return bits < 0 ? times(x, 2 ** -bits, 0, as) : command('clone', x, [], bits, as)
 }
 
 /** The elements in a row, as integers. */
@@ -97,9 +131,9 @@ const raw = <T extends Any>(x: T): T => shifted(x, 0).flatten() as T
 
 /** [n, k] times public [k, m], plus public [m]. Local. */
 function affine<T extends Any>(x: T, matrix: readonly (readonly bigint[])[], more: readonly bigint[]): T {
-  const factors = constants([matrix.length, more.length], matrix.flat())
-  const [product] = x.run('matMul', [factors], { attrs: [false, false], encodings: [INTEGER] })
-  return command('add', product as T, [constants([more.length], more)])
+  const factors = constants(x, [matrix.length, more.length], matrix.flat())
+  const [product] = x.run('matMul', [factors], { attrs: [false, false], encodings: [factors.encoding] })
+  return command('add', product as T, [constants(x, [more.length], more)])
 }
 
 // Polynomials.
@@ -134,23 +168,25 @@ function fitted(f: (t: number) => number, half: number, degree: number): number[
  * A polynomial with public coefficients, of |t| ≤ 1 (scale 2^28), not divided yet: of scale 2^56. Four coefficients
  * each stand before t^0, t^4, t^8 …, and are summed in pairs (M. Paterson, L. Stockmeyer, SIAM J. Comput. 1973).
  *
- * Of shares: 6 rounds to degree 7, 8 rounds to degree 15. Errs by less than 2^−24 beside what the coefficients do.
+ * Of shares: 6 rounds to degree 7, 8 rounds to degree 15, 10 to degree 31. Errs by less than 2^−24 beside what the
+ * coefficients do. Of 128 bits 2^28 is 2^40, 2^56 is 2^80, and 2^−24 is 2^−36.
  */
 function polynomial<T extends Any>(t: T, coefficients: readonly number[]): T {
+  const { precision } = workingOf(t)
   const blocks = 2 ** Math.ceil(Math.log2(coefficients.length / 4))
   /** The coefficients of t^i in each block. */
   const of = (i: number, scale: number): bigint[] =>
     Array.from({ length: blocks }, (_, block) => rounded((coefficients[4 * block + i] ?? 0) * scale))
-  const t2 = squared(t, BITS)
-  const t3 = times(t2, t, BITS)
-  let power = squared(t2, BITS)
-  const rows = [1, 2, 3].map((i) => of(i, 2 ** BITS))
-  let sums = affine(t.stack([t2, t3], 1) as T, rows, of(0, 4 ** BITS))
+  const t2 = squared(t, precision)
+  const t3 = times(t2, t, precision)
+  let power = squared(t2, precision)
+  const rows = [1, 2, 3].map((i) => of(i, 2 ** precision))
+  let sums = affine(t.stack([t2, t3], 1) as T, rows, of(0, 4 ** precision))
   for (let count = blocks; count > 1; count /= 2) {
-    const pairs = shifted(sums, BITS).reshape([t.size, count / 2, 2]) as T
+    const pairs = shifted(sums, precision).reshape([t.size, count / 2, 2]) as T
     const [even, odd] = pairs.unstack(2) as [T, T]
-    sums = plus(shifted(even, -BITS), times(odd, power.reshape([t.size, 1]) as T))
-    if (count > 2) power = squared(power, BITS)
+    sums = plus(shifted(even, -precision), times(odd, power.reshape([t.size, 1]) as T))
+    if (count > 2) power = squared(power, precision)
   }
   return sums.flatten() as T
 }
@@ -164,7 +200,7 @@ function polynomial<T extends Any>(t: T, coefficients: readonly number[]): T {
  */
 function byClass<T extends Any>(x: T, edges: readonly number[], lists: readonly (readonly number[])[]): T[] {
   const whole = lists.map((weights) => weights.map(rounded))
-  const differences = command('sub', x.reshape([x.size, 1]) as T, [constants([edges.length], edges.map(rounded))])
+  const differences = command('sub', x.reshape([x.size, 1]) as T, [constants(x, [edges.length], edges.map(rounded))])
   const below = differences.negativeAnd([])[0] as T
   // A value below an edge is below all that follow: it sums the steps from its class to the last.
   const steps = edges.map((_, k) => whole.map((weights) => weights[k]! - weights[k + 1]!))
@@ -206,15 +242,16 @@ function bySignedMagnitude<T extends Any>(x: T, most: number, ...weights: ((j: n
 }
 
 /**
- * A function of c in [1, 4), given as integers of scale 2^bits; not divided yet: of scale 2^56. Of shares: 9 rounds, and
- * one less where bits = 27.
+ * A function of c in [1, 4), given as integers of scale 2^bits; not divided yet: of scale 2^56 (of 128 bits 2^80). Of
+ * shares: 9 rounds (11), and one less where bits = 27 (39).
  */
 function ofMantissa<T extends Any>(c: T, bits: number, f: (c: number) => number): T {
+  const { precision, degree } = workingOf(c)
   // u = (c − 5/2) / 2 lies within ±3/4; of half the scale, so that no bit is lost in halving.
-  const u = minus(shifted(c, bits - (BITS - 1)), 2.5 * 2 ** (BITS - 1))
+  const u = minus(shifted(c, bits - (precision - 1)), 2.5 * 2 ** (precision - 1))
   return polynomial(
     u,
-    fitted((t) => f(2.5 + 2 * t), 0.75, DEGREE),
+    fitted((t) => f(2.5 + 2 * t), 0.75, degree),
   )
 }
 
@@ -222,7 +259,7 @@ function ofMantissa<T extends Any>(c: T, bits: number, f: (c: number) => number)
 
 /**
  * x^n for a whole n ≥ 0, by squares of squares. Every power on the way, times scale², has to stay below 2^62: of scale
- * 2^16, |x^n| < 2^30. Error: a unit from each product, grown by those after it: (n − 1) · max(1, |x|)^(n − 2) units. Of
+ * 2^16, |x^n| < 2^30; of 128 bits below 2^126, so that of scale 2^32 |x^n| < 2^62. Error: a unit from each product, grown by those after it: (n − 1) · max(1, |x|)^(n − 2) units. Of
  * shares: 2 rounds for each doubling up to n, and 2 more unless n is a power of two.
  *
  * @throws `ERR_ARGUMENT_VALUE` for other exponents
@@ -269,16 +306,17 @@ interface Exponential {
 /**
  * e^x = 2^(x · log2 e): the whole part of the exponent by its bits, Π (1 + b_j · (2^(2^j) − 1)), the fraction by a
  * polynomial (A. Aly, N. Smart, "Benchmarking privacy preserving scientific operations", ACNS 2019). Of shares: 11
- * rounds.
+ * rounds; of 128 bits 14.
  *
  * @param x integers [n] of the scale given
  */
 function exponential<T extends Any>(x: T, scale: number, { out, bits, isFalling }: Exponential, as?: Encoding): T {
+  const { room, precision, powerDegree, exponentBits } = workingOf(x)
   const [f, outBits] = split(out)
   // Below −offset a power of two is less than half a unit of the result. The whole part is counted from there.
   const offset = outBits + 1
-  // What is divided last, 2^whole · 2^fraction, is below 2^61: so much may the whole part be.
-  const most = isFalling ? offset + 1 : 61 - bits
+  // What is divided last, 2^whole · 2^fraction, is below 2^(room − 1): so much may the whole part be.
+  const most = isFalling ? offset + 1 : room - 1 - bits
   const low = Math.ceil(-offset * Math.LN2 * scale) + 1
   const high = Math.floor((most - offset) * Math.LN2 * scale)
   const [kept, above] = isFalling
@@ -291,14 +329,15 @@ function exponential<T extends Any>(x: T, scale: number, { out, bits, isFalling 
           [0, 0, out * Math.exp(high / scale)],
         ],
       )
-  // Of scale 2^52 the exponent is below 2^58. Its whole part may be one too large: the fraction lies in [−1, 1].
-  const exponent = plus(times(x, (Math.LOG2E * 2 ** 52) / scale), offset * 2 ** 52)
-  const whole = shifted(exponent, 52)
-  const fraction = minus(shifted(exponent, 52 - BITS), shifted(whole, -BITS))
-  const coefficients = fitted((t) => f * 2 ** t, 1, 7)
-  const power = shifted(polynomial(fraction, coefficients), 2 * BITS - bits)
+  // Of scale 2^52 the exponent is below 2^58 (of 2^84, below 2^91). Its whole part may be one too large: the fraction lies in
+  // [−1, 1].
+  const exponent = plus(times(x, (Math.LOG2E * 2 ** exponentBits) / scale), offset * 2 ** exponentBits)
+  const whole = shifted(exponent, exponentBits)
+  const fraction = minus(shifted(exponent, exponentBits - precision), shifted(whole, -precision))
+  const coefficients = fitted((t) => f * 2 ** t, 1, powerDegree)
+  const power = shifted(polynomial(fraction, coefficients), 2 * precision - bits)
   const digits = Math.ceil(Math.log2(most + 1))
-  const [binary] = whole.run('lowBits', [], { attrs: [digits], encodings: [TRUTH] })
+  const [binary] = whole.run('lowBits', [], { attrs: [digits], encodings: [TRUTH[x.encoding.ring as RingBits]] })
   const factors = (binary.unstack(1) as T[]).map((bit, j) => plus(times(bit, 2 ** (2 ** j) - 1), 1))
   // Outside the domain both are of no meaning, and 0 times them is 0.
   const scaled = times(productOf(factors), times(power, kept!), bits + 1, as)
@@ -315,14 +354,15 @@ function productOf<T extends Any>(factors: readonly T[]): T {
 }
 
 /**
- * e^x. Domain: x up to (60 − bits − σ) · ln 2 where bits = max(24, σ + 3); that is 13.86 at scale 2^16. Above, the
- * result stays at that of the largest x; far below zero it is 0.
+ * e^x. Domain: x up to (60 − bits − σ) · ln 2 where bits = max(24, σ + 3); that is 13.86 at scale 2^16. Of 128 bits, up to
+ * (124 − bits − σ) · ln 2 where bits = max(36, σ + 3): 38.8 at scale 2^32. Above, the result stays at that of the largest
+ * x; far below zero it is 0.
  *
- * Error: 1.5 units and 2^−21 of the result. 11 rounds.
+ * Error: 1.5 units and 2^−21 of the result. 11 rounds; of 128 bits 14.
  */
 export function exp<T extends Any>(x: T): T {
   const scale = scaleFor('exp', x)
-  const options = { out: scale, bits: Math.max(24, split(scale)[1] + 3), isFalling: false }
+  const options = { out: scale, bits: Math.max(workingOf(x).precision - 4, split(scale)[1] + 3), isFalling: false }
   return x.composed(
     () => exponential(raw(x), scale, options, x.encoding).reshape(x.shape),
     [x],
@@ -337,11 +377,14 @@ export function exp<T extends Any>(x: T): T {
  * 1 / x of either sign. With n = ±4^k, where x · n lies in [1, 4): 1/x = n · 1/(x · n).
  *
  * Domain: |x| from one unit, and from 2^(σ − 34) (which is below a unit up to scale 2^17); nearer to zero the result is
- * too small, and 0 at 0. Error: 1.5 units and 2^−21 of the result. 21 rounds.
+ * too small, and 0 at 0. Of 128 bits, from one unit at every scale. Error: 1.5 units and 2^−21 of the result. 21 rounds; of
+ * 128 bits 24.
  */
 export function reciprocal<T extends Any>(x: T): T {
   const scale = scaleFor('reciprocal', x)
   const action = (): T => {
+    const { room, precision } = workingOf(x)
+    const inverseBits = precision - 2
     const [f, bits] = split(scale * scale)
     // What is larger than 4^(most + 1) units has an inverse below a quarter of one.
     const most = split(scale)[1]
@@ -351,10 +394,11 @@ export function reciprocal<T extends Any>(x: T): T {
       most,
       (j) => 4 ** (most - j),
       // Times an inverse of 26 bits they are divided.
-      (j) => Math.min(4 ** (most - j), 4 ** 17),
+      (j) => Math.min(4 ** (most - j), 4 ** ((room - inverseBits - 2) / 2)),
     ) as [T, T]
     const inverse = ofMantissa(times(value, n), 2 * most, (c) => f / c)
-    return times(limited, shifted(inverse, 2 * BITS - 26), 26 + 2 * most - bits, x.encoding).reshape(x.shape) as T
+    const whole = shifted(inverse, 2 * precision - inverseBits)
+    return times(limited, whole, inverseBits + 2 * most - bits, x.encoding).reshape(x.shape) as T
   }
   return x.composed(
     action,
@@ -368,8 +412,10 @@ export function reciprocal<T extends Any>(x: T): T {
  * a / b of either sign, broadcasting; not by way of 1/b, which has few digits where b is large: a · n and 1/(b · n) are
  * multiplied, with n as of {@link reciprocal}.
  *
- * Domain: |a / b| < 2^33 / scale (2^17 at scale 2^16); |b| from one unit to 2^18, of scales above 2^16 to 4 · scale. 0
- * where b is 0 or beyond. Error: 1.5 units and 2^−21 of the quotient. 21 rounds.
+ * Domain: |a / b| < 2^33 / scale (2^17 at scale 2^16); |b| from one unit to 2^18, of scales above 2^16 to 4 · scale.
+ * Where b is 0 or beyond, at most 2 units. Of 128 bits: |a / b| < 2^81 / scale; |b| to 2^34, of scales above 2^32 to 4 ·
+ * scale; where b is 0 or beyond, at most 1 unit. Error: 1.5
+ * units and 2^−21 of the quotient. 21 rounds; of 128 bits 24.
  */
 export function div<T extends Any>(a: T, b: T): T {
   const scale = scaleFor('div', a)
@@ -377,17 +423,22 @@ export function div<T extends Any>(a: T, b: T): T {
   commonEncoding('div', a.encoding, b.encoding)
   a.operand('div', b, () => a.encoding)
   const action = (): T => {
+    const { room, precision } = workingOf(a)
+    const inverseBits = precision - 2
     const [f, bits] = split(scale)
-    const most = Math.max(bits, 8 + Math.ceil(bits / 2))
+    // So that the largest divisor is 2^18 (2^34) at scales to 2^16 (2^32).
+    const most = Math.max(bits, (room === 62 ? 8 : 16) + Math.ceil(bits / 2))
     const divisor = raw(b)
     const [n] = bySignedMagnitude(divisor, most, (j) => 4 ** (most - j)) as [T]
     const inverse = shifted(
       ofMantissa(times(divisor, n), 2 * most, (c) => f / c),
-      2 * BITS - 26,
+      2 * precision - inverseBits,
     ).reshape(b.shape) as T
-    // Three bits more than the quotient has, so that they are divided once.
-    const dividend = times(shifted(a, 0) as T, n.reshape(b.shape) as T, 2 * most - bits - 3)
-    return times(dividend, inverse, 26 + 3, a.encoding)
+    // Some bits more than the quotient has, so that they are divided once. Where n is 0, the one that a division may leave
+    // meets what the polynomial is at 0: 8, of degree 31 16.
+    const more = room === 62 ? 3 : 7
+    const dividend = times(shifted(a, 0) as T, n.reshape(b.shape) as T, 2 * most - bits - more)
+    return times(dividend, inverse, inverseBits + more, a.encoding)
   }
   const shapes = [a.shape, b.shape] as const
   return a.composed(
@@ -403,21 +454,22 @@ export function div<T extends Any>(a: T, b: T): T {
 
 /**
  * √x = 2^j · √c, for x = c · 4^j. Domain: 0 and every positive value; 0 below. Error: 1.5 units and 2^−21 of the
- * result. 21 rounds.
+ * result. 21 rounds; of 128 bits 24.
  */
 export function sqrt<T extends Any>(x: T): T {
   const scale = scaleFor('sqrt', x)
   const action = (): T => {
+    const { precision, largestClass } = workingOf(x)
     const [f, bits] = split(Math.sqrt(scale))
     const value = raw(x)
     const [n, root] = byMagnitude(
       value,
-      LARGEST_CLASS,
-      (j) => 4 ** (LARGEST_CLASS - j),
+      largestClass,
+      (j) => 4 ** (largestClass - j),
       (j) => 2 ** j,
     ) as [T, T]
-    const mantissa = ofMantissa(times(value, n), 2 * LARGEST_CLASS, (c) => f * Math.sqrt(c))
-    return times(root, shifted(mantissa, BITS), BITS - bits, x.encoding).reshape(x.shape) as T
+    const mantissa = ofMantissa(times(value, n), 2 * largestClass, (c) => f * Math.sqrt(c))
+    return times(root, shifted(mantissa, precision), precision - bits, x.encoding).reshape(x.shape) as T
   }
   return x.composed(
     action,
@@ -429,22 +481,23 @@ export function sqrt<T extends Any>(x: T): T {
 
 /**
  * 1/√x = 2^−j / √c, for x = c · 4^j. Domain: every positive value; 0 at and below 0. Error: 1.5 units and 2^−21 of the
- * result. 21 rounds.
+ * result. 21 rounds; of 128 bits 24.
  */
 export function rsqrt<T extends Any>(x: T): T {
   const scale = scaleFor('rsqrt', x)
   const action = (): T => {
+    const { precision, largestClass } = workingOf(x)
     const [f, bits] = split(scale * Math.sqrt(scale))
     const value = raw(x)
     const [n, root] = byMagnitude(
       value,
-      LARGEST_CLASS,
-      (j) => 4 ** (LARGEST_CLASS - j),
-      (j) => 2 ** (LARGEST_CLASS - j),
+      largestClass,
+      (j) => 4 ** (largestClass - j),
+      (j) => 2 ** (largestClass - j),
     ) as [T, T]
-    const mantissa = ofMantissa(times(value, n), 2 * LARGEST_CLASS, (c) => f / Math.sqrt(c))
-    const shift = LARGEST_CLASS + BITS - bits
-    return times(root, shifted(mantissa, BITS), shift, x.encoding).reshape(x.shape) as T
+    const mantissa = ofMantissa(times(value, n), 2 * largestClass, (c) => f / Math.sqrt(c))
+    const shift = largestClass + precision - bits
+    return times(root, shifted(mantissa, precision), shift, x.encoding).reshape(x.shape) as T
   }
   return x.composed(
     action,
@@ -456,23 +509,24 @@ export function rsqrt<T extends Any>(x: T): T {
 
 /**
  * The natural logarithm: ln x = ln c + j · ln 4, for x = c · 4^j. Domain: every positive value; at and below 0 the
- * result is that of one unit. Error: 1.5 units and 2^−23. 19 rounds.
+ * result is that of one unit. Error: 1.5 units and 2^−23. 19 rounds; of 128 bits 22.
  */
 export function log<T extends Any>(x: T): T {
   const scale = scaleFor('log', x)
   const action = (): T => {
+    const { precision, largestClass } = workingOf(x)
     const [f, bits] = split(scale)
     const value = raw(x)
-    const edges = powersOfFour(LARGEST_CLASS)
+    const edges = powersOfFour(largestClass)
     const least = -Math.log(scale)
     const [n, one, more] = byClass(value, edges, [
-      [0, ...perClass(LARGEST_CLASS, (j) => 4 ** (LARGEST_CLASS - j)), 0],
+      [0, ...perClass(largestClass, (j) => 4 ** (largestClass - j)), 0],
       // In the place of what is no positive number stands one unit.
-      [4 ** LARGEST_CLASS, ...edges.map(() => 0)],
-      [least, ...perClass(LARGEST_CLASS, (j) => least + j * Math.log(4)), 0].map((part) => f * part * 4 ** BITS),
+      [4 ** largestClass, ...edges.map(() => 0)],
+      [least, ...perClass(largestClass, (j) => least + j * Math.log(4)), 0].map((part) => f * part * 4 ** precision),
     ]) as [T, T, T]
-    const mantissa = ofMantissa(plus(times(value, n), one), 2 * LARGEST_CLASS, (c) => f * Math.log(c))
-    return shifted(plus(mantissa, more), 2 * BITS - bits, x.encoding).reshape(x.shape) as T
+    const mantissa = ofMantissa(plus(times(value, n), one), 2 * largestClass, (c) => f * Math.log(c))
+    return shifted(plus(mantissa, more), 2 * precision - bits, x.encoding).reshape(x.shape) as T
   }
   return x.composed(
     action,
@@ -588,14 +642,44 @@ function piecesOf(make: (scale: number) => Pieces): (scale: number) => Pieces {
 const sigmoidPieces = piecesOf((scale) => makePieces((x) => 1 / (1 + Math.exp(-x)), scale, Math.log(4 * scale), [0, 1]))
 const tanhPieces = piecesOf((scale) => makePieces(Math.tanh, scale, Math.log(8 * scale) / 2, [-1, 1]))
 
+/** Above this scale pieces would be more than a hundred, and functions are computed by an exponential. */
+const MOST_IN_PIECES = 2 ** 24
+
+/**
+ * 1 / (1 + e^−|x|) (scale 2^40), and whether x is below 0: from the exponential of −|x| and the inverse of what lies in
+ * [1, 2], which needs no normalisation. Of 128 bits. Of shares: 9 rounds for the sign, 14 and 12.
+ */
+function logistic<T extends Any>(x: T, scale: number): readonly [halfOrMore: T, isBelow: T] {
+  const { precision } = workingOf(x)
+  const value = raw(x)
+  const [isBelow, negative] = value.negativeAnd([value]) as [T, T]
+  const falling = minus(times(negative, 2), value)
+  const e = exponential(falling, scale, { out: 2 ** (precision - 1), bits: precision, isFalling: true })
+  const inverse = ofMantissa(plus(e, 2 ** (precision - 1)), precision - 1, (c) => 1 / c)
+  return [shifted(inverse, precision), isBelow]
+}
+
+/** The logistic function s of x, or 2·s(2x) − 1. What is beyond 0 mirrors what is above. */
+function byLogistic<T extends Any>(x: T, scale: number, factor: 1 | 2): T {
+  const { precision } = workingOf(x)
+  const [halfOrMore, isBelow] = logistic(factor === 1 ? x : (x.mul(2) as T), scale)
+  // 2s − 1 is odd.
+  const odd = minus(times(halfOrMore, 2), 2 ** precision)
+  const signed = minus(odd, times(times(odd, isBelow), 2))
+  const [f, bits] = split(scale)
+  const wide =
+    factor === 1 ? times(plus(signed, 2 ** precision), f * 2 ** (precision - 1)) : times(signed, f * 2 ** precision)
+  return shifted(wide, 2 * precision - bits, x.encoding).reshape(x.shape) as T
+}
+
 /**
  * 1 / (1 + e^−x), in pieces: 20 edges at scale 2^16, 8 at 10^3, 106 at 2^24. Domain: every value. Error: 1.5 units. 12
- * rounds; by e^−|x| and a reciprocal it would take twice as many.
+ * rounds; by e^−|x| and a reciprocal, which is the way of larger scales, 36.
  */
 export function sigmoid<T extends Any>(x: T): T {
   const scale = scaleFor('sigmoid', x)
   return x.composed(
-    () => piecewise(x, sigmoidPieces(scale)),
+    () => (scale > MOST_IN_PIECES ? byLogistic(x, scale, 1) : piecewise(x, sigmoidPieces(scale))),
     [x],
     (result) => [result],
     (g, [s]) => {
@@ -605,11 +689,14 @@ export function sigmoid<T extends Any>(x: T): T {
   ) as T
 }
 
-/** The hyperbolic tangent, in pieces: 24 edges at scale 2^16. Domain: every value. Error: 1.5 units. 12 rounds. */
+/**
+ * The hyperbolic tangent, in pieces: 24 edges at scale 2^16. Domain: every value. Error: 1.5 units. 12 rounds; of scales
+ * above 2^24, as 2 / (1 + e^−2x) − 1, 36.
+ */
 export function tanh<T extends Any>(x: T): T {
   const scale = scaleFor('tanh', x)
   return x.composed(
-    () => piecewise(x, tanhPieces(scale)),
+    () => (scale > MOST_IN_PIECES ? byLogistic(x, scale, 2) : piecewise(x, tanhPieces(scale))),
     [x],
     (result) => [result],
     (g, [t]) => [g.sub(g.mul(t).mul(t))],
@@ -618,14 +705,13 @@ export function tanh<T extends Any>(x: T): T {
 
 // Over an axis.
 
-/** Fractional bits of e^x in sums. */
-const SUM_BITS = BITS - 1
-
-/** What softmax and its logarithm begin with: x − max, e to that (scale 2^27), its sums, and what they are near to. */
+/** What softmax and its logarithm begin with: x − max, e to that (scale 2^27, of 128 bits 2^39), its sums, and their classes. */
 function exponentials<T extends Any>(name: string, x: T, axis: number) {
   const at = normalizeAxis(name, axis, x.rank)
+  const { precision } = workingOf(x)
+  const sumBits = precision - 1
   const shifts = x.sub(x.max(at, true)) as T
-  const options = { out: 2 ** SUM_BITS, bits: BITS, isFalling: true }
+  const options = { out: 2 ** sumBits, bits: precision, isFalling: true }
   const e = exponential(raw(shifts), x.scale, options).reshape(x.shape) as T
   const total = e.sum(at, true) as T
   // One of the e is 1: a sum lies between 1 and their number, in the class 0 to `most`.
@@ -634,27 +720,29 @@ function exponentials<T extends Any>(name: string, x: T, axis: number) {
   const classes = (...weights: ((j: number) => number)[]): T[] =>
     byClass(
       sums,
-      perClass(most, (j) => 4 ** j * 2 ** SUM_BITS).slice(1),
+      perClass(most, (j) => 4 ** j * 2 ** sumBits).slice(1),
       weights.map((weight) => perClass(most, weight)),
     )
-  return { shifts, e, sums, shape: total.shape as Shape, most, classes }
+  return { shifts, e, sums, sumBits, shape: total.shape as Shape, most, classes }
 }
 
 /**
  * e^(x − max) / Σ e^(x − max) along an axis. Domain: every value. Error: 1.5 units, and of the result 2^−21 and
- * 2^−27 for each element. 22 rounds after those of max, 32 from 5 elements on.
+ * 2^−27 for each element. 22 rounds after those of max, 32 from 5 elements on; of 128 bits 27 and 38.
  */
 export function softmax<T extends Any>(x: T, axis: number): T {
   const scale = scaleFor('softmax', x)
   const action = (): T => {
     if (x.size === 0) return x.clone() as T
-    const { e, sums, shape, most, classes } = exponentials('softmax', x, axis)
+    const { e, sums, sumBits, shape, most, classes } = exponentials('softmax', x, axis)
+    const { precision } = workingOf(x)
+    const inverseBits = precision - 2
     const [f, bits] = split(scale)
     const invert = (c: T): T => {
-      const inverse = ofMantissa(c, SUM_BITS + 2 * most, (value) => f / value)
-      return shifted(inverse, 2 * BITS - 26).reshape(shape) as T
+      const inverse = ofMantissa(c, sumBits + 2 * most, (value) => f / value)
+      return shifted(inverse, 2 * precision - inverseBits).reshape(shape) as T
     }
-    const shift = SUM_BITS + 26 - bits
+    const shift = sumBits + inverseBits - bits
     if (most === 0) return times(e, invert(sums), shift, x.encoding)
     const [n] = classes((j) => 4 ** (most - j)) as [T]
     return times(times(e, n.reshape(shape) as T, 2 * most), invert(times(sums, n)), shift, x.encoding)
@@ -669,24 +757,25 @@ export function softmax<T extends Any>(x: T, axis: number): T {
 
 /**
  * x − max − ln Σ e^(x − max) along an axis. Domain: every value. Error: 1.5 units, 2^−21 and 2^−27 for each
- * element. 20 rounds after those of max, 30 from 5 elements on.
+ * element. 20 rounds after those of max, 30 from 5 elements on; of 128 bits 25 and 36.
  */
 export function logSoftmax<T extends Any>(x: T, axis: number): T {
   const scale = scaleFor('logSoftmax', x)
   const action = (): T => {
     if (x.size === 0) return x.clone() as T
-    const { shifts, sums, shape, most, classes } = exponentials('logSoftmax', x, axis)
+    const { shifts, sums, sumBits, shape, most, classes } = exponentials('logSoftmax', x, axis)
+    const { precision } = workingOf(x)
     const [f, bits] = split(scale)
-    const ofSum = (c: T): T => ofMantissa(c, SUM_BITS + 2 * most, (value) => f * Math.log(value))
+    const ofSum = (c: T): T => ofMantissa(c, sumBits + 2 * most, (value) => f * Math.log(value))
     const whole = (): T => {
       if (most === 0) return ofSum(sums)
       const [n, more] = classes(
         (j) => 4 ** (most - j),
-        (j) => f * j * Math.log(4) * 4 ** BITS,
+        (j) => f * j * Math.log(4) * 4 ** precision,
       ) as [T, T]
       return plus(ofSum(times(sums, n)), more)
     }
-    return shifts.sub(shifted(whole(), 2 * BITS - bits, x.encoding).reshape(shape)) as T
+    return shifts.sub(shifted(whole(), 2 * precision - bits, x.encoding).reshape(shape)) as T
   }
   return x.composed(
     action,

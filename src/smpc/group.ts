@@ -8,6 +8,7 @@ import type { Correlation } from './correlations.ts'
 import type { PartyStats, ProviderStats, SecretAsk, SecretMessages, SecretTell } from './messages.ts'
 import { checkParties, type ProtocolName, protocolOf } from './protocols/index.ts'
 import type { CommandShape, Cost, Protocol } from './protocols/protocol.ts'
+import type { RingBits } from './ring/kernels.ts'
 
 export interface GroupOptions {
   /** Of additive sharing: a worker that is no party, and deals the randomness that products and comparisons take. */
@@ -50,6 +51,8 @@ export class Group {
   readonly parties: readonly Worker[]
   readonly provider: Worker | null
   readonly protocol: Protocol
+  /** Bits of what the parties compute with. */
+  readonly ring: RingBits
   /** What all commands so far cost. */
   spent: Cost = { rounds: 0, bytes: 0, provider: 0 }
   #seq = 0
@@ -60,10 +63,11 @@ export class Group {
   /** Indices of what was dealt ahead, by what it is. */
   readonly #ahead = new Map<string, number[]>()
 
-  private constructor(parties: readonly Worker[], provider: Worker | null, protocol: Protocol) {
+  private constructor(parties: readonly Worker[], provider: Worker | null, protocol: Protocol, ring: RingBits) {
     this.parties = parties
     this.provider = provider
     this.protocol = protocol
+    this.ring = ring
     const members = provider === null ? parties : [...parties, provider]
     for (const a of members) for (const b of members) if (a !== b) a.reach(b)
     const names = parties.map(({ id }) => id)
@@ -74,6 +78,7 @@ export class Group {
         parties: names,
         index,
         provider: provider?.id ?? null,
+        ring,
       })
     })
     // What ends a group has its id for an origin, at every member.
@@ -82,15 +87,15 @@ export class Group {
         if (origin.endsWith(`:${this.id}`)) this.#isOver = true
       })
     }
-    if (provider !== null) tellSecret(provider, 'secretProvide', { group: this.id, parties: names })
+    if (provider !== null) tellSecret(provider, 'secretProvide', { group: this.id, parties: names, ring })
   }
 
   /**
-   * The group of these workers in this order: the one that is open, or a new one.
+   * The group of these workers in this order, for secrets of this ring: the one that is open, or a new one.
    *
    * @throws PlacementError `ERR_PARTIES` for fewer than two parties, a party named twice, a provider that is a party
    */
-  static of(entry: string, parties: readonly Location[], options: GroupOptions): Group {
+  static of(entry: string, parties: readonly Location[], options: GroupOptions, ring: RingBits): Group {
     if (!Array.isArray(parties)) {
       throw sottoError('ERR_ARGUMENT_TYPE', `${entry}: expected a list of workers, such as [bob, alice, jane]`, {
         entry,
@@ -117,12 +122,12 @@ export class Group {
         { provider: provider.id },
       )
     }
-    const key = JSON.stringify([workers.map(numberOf), provider && numberOf(provider), protocol.name])
+    const key = JSON.stringify([workers.map(numberOf), provider && numberOf(provider), protocol.name, ring])
     const open = groups.get(workers[0]!) ?? new Map<string, Group>()
     groups.set(workers[0]!, open)
     const known = open.get(key)
     if (known !== undefined && !known.isOver) return known
-    const group = new Group(workers, provider, protocol)
+    const group = new Group(workers, provider, protocol, ring)
     open.set(key, group)
     return group
   }

@@ -1,10 +1,12 @@
 /** Numbers and arrays as tfjs takes them, as ring elements. */
 import { sottoError } from '../errors.ts'
 import { tf } from '../tensor/engine.ts'
+import type { Shape } from '../tensor/shape.ts'
 import type { PublicOperand } from './encoded-tensor.ts'
-import type { Encoding } from './encoding.ts'
-import { isFixed, scaleOf } from './encoding.ts'
+import { type Encoding, INTEGER, isFixed, sameEncoding, scaleOf, showEncoding, widened } from './encoding.ts'
 import { ring } from './ring/choose.ts'
+import type { RingBits } from './ring/kernels.ts'
+import { mulScalar, type RingTensor, ringOf, ringTensor, widen } from './ring/tensor.ts'
 
 type Values = Float32Array | Int32Array | Uint8Array
 
@@ -51,8 +53,29 @@ export function encodeValues(
   const { shape, values } = valuesOf(op, value)
   const encoding = encodingOf(whole(values))
   const isFloat = values instanceof Float32Array || values instanceof Float64Array
-  if (!isFixed(encoding) && !isFloat)
-    return { tensor: { shape, data: ring().fromInt32(Int32Array.from(values)) }, encoding }
-  const numbers = isFloat ? values : Float32Array.from(values)
-  return { tensor: { shape, data: ring().encode(numbers, scaleOf(encoding)) }, encoding }
+  const kernels = ring(encoding.ring)
+  const data =
+    !isFixed(encoding) && !isFloat
+      ? kernels.fromInt32(Int32Array.from(values))
+      : kernels.encode(isFloat ? values : Float32Array.from(values), scaleOf(encoding))
+  return { tensor: ringTensor(encoding.ring, shape, data), encoding }
+}
+
+/** Whole numbers of any size, as they stand. */
+export const wholeNumbers = (bits: RingBits, shape: Shape, values: readonly bigint[]): PublicOperand => ({
+  tensor: ringOf(bits, shape, values),
+  encoding: INTEGER[bits],
+})
+
+/**
+ * Elements as they are encoded, or as they are in the wider ring that is wanted.
+ *
+ * @throws `ERR_PRECISION` unless one of the two encodings is wanted
+ */
+export function widenedTo(op: string, { tensor, encoding }: PublicOperand, wanted: Encoding): RingTensor {
+  if (sameEncoding(encoding, wanted)) return tensor
+  if (!sameEncoding(widened(op, encoding, wanted.ring), wanted)) {
+    throw sottoError('ERR_PRECISION', `${op}: ${showEncoding(encoding)} cannot become ${showEncoding(wanted)}`, { op })
+  }
+  return mulScalar(widen(tensor), BigInt(scaleOf(wanted) / scaleOf(encoding)))
 }

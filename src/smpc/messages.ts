@@ -2,7 +2,7 @@
  * The messages of secret computation: a table of their own beside the worker's, in the same form. PROTOCOL.md shows the
  * bytes.
  *
- * A group is the parties of a secret computation, in an order, and their provider. Its id is random and known to them and
+ * A group is the parties of a secret computation, in an order, their provider, and the ring of their secrets. Its id is random and known to them and
  * their caller alone. Commands come from the caller; parties hand each other parts of what they open, and the provider
  * hands them what it deals, under the id of the group.
  */
@@ -12,8 +12,9 @@ import type { Shape } from '../tensor/shape.ts'
 import type { ErrorWire } from '../worker/protocol.ts'
 import type { Correlation } from './correlations.ts'
 import type { Encoding } from './encoding.ts'
+import type { RingBits } from './ring/kernels.ts'
 
-/** Ring elements as they travel: little-endian words, row by row. */
+/** Ring elements as they travel: little-endian words, one or two for each, row by row. */
 export interface RingWire {
   readonly shape: Shape
   readonly data: Uint8Array
@@ -87,11 +88,18 @@ export interface PartyStats {
 export type SecretMessages = {
   /** Makes the worker a party. */
   secretJoin: {
-    request: { group: string; protocol: string; parties: readonly string[]; index: number; provider: string | null }
+    request: {
+      group: string
+      protocol: string
+      parties: readonly string[]
+      index: number
+      provider: string | null
+      ring: RingBits
+    }
     response: void
   }
   /** Makes the worker the provider of a group. */
-  secretProvide: { request: { group: string; parties: readonly string[] }; response: void }
+  secretProvide: { request: { group: string; parties: readonly string[]; ring: RingBits }; response: void }
   /**
    * Deals correlations, from an index on: for a command that is under way, or ahead of any. Those dealt ahead are named again
    * when a command takes them, and are dealt then at the latest.

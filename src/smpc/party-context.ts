@@ -14,7 +14,11 @@ export interface Links extends Pick<PartyContext, 'take' | 'common' | 'zeros'> {
 }
 
 /** What a command can do at a party; and, as it goes on, how many rounds it took. */
-export function contextOf(index: number, seq: number, links: Links): { context: PartyContext; spent: Spent } {
+export function contextOf(
+  { index, ring }: Pick<PartyContext, 'index' | 'ring'>,
+  seq: number,
+  links: Links,
+): { context: PartyContext; spent: Spent } {
   const { take, common, zeros } = links
   /** Of things that go on side by side, each has steps of its own: every second, every fourth… */
   const from = (firstStep: number, stride: number, spent: Spent): PartyContext => {
@@ -26,6 +30,7 @@ export function contextOf(index: number, seq: number, links: Links): { context: 
     }
     return {
       index,
+      ring,
       seq,
       take,
       common,

@@ -29,7 +29,7 @@ import type {
   Share,
 } from './protocols/protocol.ts'
 import { ring } from './ring/choose.ts'
-import type { Planes, Words } from './ring/kernels.ts'
+import type { Planes, RingBits, Words } from './ring/kernels.ts'
 import { bytesOf, concatenated, roomFor, wordsOf } from './ring/tensor.ts'
 import { type RingOp, ringRow } from './ring-ops.ts'
 import { type About, StoredShare } from './stored-share.ts'
@@ -49,6 +49,7 @@ export interface PartyOptions {
   readonly parties: readonly string[]
   readonly index: number
   readonly provider: string | null
+  readonly ring: RingBits
 }
 
 export class Party implements Member {
@@ -219,7 +220,7 @@ export class Party implements Member {
     const attrs = command.attrs.map((attr) => attr ?? undefined)
     const shares: StoredShare[] = []
     const operands = command.operands.map((operand) => {
-      if (typeof operand !== 'string') return { known: publicOperand(this.session, operand) }
+      if (typeof operand !== 'string') return { known: publicOperand(this.session, operand, this.options.ring) }
       const share = this.share(operand)
       shares.push(share)
       return share
@@ -227,7 +228,7 @@ export class Party implements Member {
     const shapeOf = (operand: (typeof operands)[number]): Shape =>
       operand instanceof StoredShare ? operand.shape : operand.known.shape
     const shapes = row.shapes(operands.map(shapeOf), attrs)
-    checkRoom(this.session, op, shapes.map(roomFor))
+    checkRoom(this.session, op, shapes.map(roomFor(this.options.ring)))
     if (shapes.length !== out.length) {
       throw sottoError('ERR_PROTOCOL', `${op}: gives ${shapes.length} results, ${out.length} were named`)
     }
@@ -235,8 +236,8 @@ export class Party implements Member {
       shape: shapeOf(operand),
       isSecret: operand instanceof StoredShare,
     }))
-    const { protocol } = this.options
-    const correlations = protocol.correlations({ op: op as RingOp, operands: described, attrs, divisor })
+    const { protocol, ring } = this.options
+    const correlations = protocol.correlations({ ring, op: op as RingOp, operands: described, attrs, divisor })
     if (correlations.length !== command.dealt) {
       throw sottoError(
         'ERR_OUT_OF_STEP',
@@ -287,7 +288,7 @@ export class Party implements Member {
     draws: Draws,
   ): { context: PartyContext; spent: Spent } {
     const claimed = this.#claim(index, correlations)
-    return contextOf(this.options.index, seq, {
+    return contextOf(this.options, seq, {
       take: () => claimed.shift()!(),
       open: (step, contributions) => this.#open(seq, step, op, contributions),
       swap: (step, outgoing, incoming) => this.#swap(seq, step, op, outgoing, incoming),
@@ -313,7 +314,7 @@ export class Party implements Member {
         const common = await this.#within(provider, prg)
         const data = correction === null ? null : await this.#within(provider, correction)
         if (data !== null) this.#usedUp(at, correlation, data)
-        return expand(correlation, common.stream(at), data)
+        return expand(correlation, common.stream(at), data, this.options.ring)
       }
     })
   }
@@ -351,7 +352,7 @@ export class Party implements Member {
 
   #usedUp(index: number, correlation: Correlation, data: Uint8Array): void {
     this.#corrections.delete(index)
-    if (data.length !== correctionBytes(correlation)) {
+    if (data.length !== correctionBytes(correlation, this.options.ring)) {
       throw sottoError('ERR_OUT_OF_STEP', `${this.options.provider} dealt ${data.length} bytes for ${correlation.kind}`)
     }
     this.#credit(index, data)
@@ -366,14 +367,15 @@ export class Party implements Member {
     const bytes = contributions.map((one) => ('words' in one ? bytesOf(one.words) : one.planes))
     const mine = bytes.length === 1 ? bytes[0]! : concatenated(bytes)
     const theirs = await this.#exchange.open(seq, step, op, mine)
+    const kernels = ring(this.options.ring)
     let at = 0
     return contributions.map((one, i) => {
       const { length } = bytes[i]!
       const parts = theirs.map((data) => data.subarray(at, at + length))
       at += length
       return 'words' in one
-        ? parts.reduce((sum, part) => ring().add(sum, wordsOf(part)), one.words)
-        : parts.reduce((sum, part) => ring().xor(sum, part), one.planes)
+        ? parts.reduce((sum, part) => kernels.add(sum, wordsOf(part)), one.words)
+        : parts.reduce((sum, part) => kernels.xor(sum, part), one.planes)
     })
   }
 
@@ -398,7 +400,7 @@ export class Party implements Member {
    * take no room. Of words that add up to zero, each pair draws from a seed of its own, one adds and one subtracts.
    */
   #draws(seq: number): Draws {
-    const { parties, index } = this.options
+    const { parties, index, ring: bits } = this.options
     const streams = parties.map((name, i) => {
       if (i === index) return null
       const stream = this.#common.get(name)!.promise.then((prg) => prg.stream(seq))
@@ -415,7 +417,7 @@ export class Party implements Member {
       for (let party = 0; party < parties.length; party++) {
         if (party === index) continue
         const drawn = (await common(party)).words(length)
-        sum = party > index ? ring().add(sum, drawn) : ring().sub(sum, drawn)
+        sum = party > index ? ring(bits).add(sum, drawn) : ring(bits).sub(sum, drawn)
       }
       return sum
     }
@@ -426,7 +428,7 @@ export class Party implements Member {
   async outward({ zeros }: Draws, share: StoredShare): Promise<{ data: Uint8Array; rounds: number }> {
     // The first component of all parties together are all components.
     const [{ data }] = (await share.value) as [Share[number]]
-    return { data: bytesOf(ring().add(data, await zeros(data.length))), rounds: share.rounds }
+    return { data: bytesOf(ring(this.options.ring).add(data, await zeros(data.length))), rounds: share.rounds }
   }
 
   // The end.

@@ -39,7 +39,12 @@ export function planOf(secret: SharedTensor, action: () => unknown): Plan {
   const correlations = group.record(action)
   const counts: Record<string, number> = {}
   for (const { kind } of correlations.flat()) counts[kind] = (counts[kind] ?? 0) + 1
-  return { group, correlations, counts, bytes: correlations.flat().reduce((sum, one) => sum + correctionBytes(one), 0) }
+  return {
+    group,
+    correlations,
+    counts,
+    bytes: correlations.flat().reduce((sum, one) => sum + correctionBytes(one, group.ring), 0),
+  }
 }
 
 /**

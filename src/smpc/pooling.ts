@@ -4,10 +4,10 @@ import { scope } from '../tensor/context.ts'
 import { opRow } from '../tensor/ops.ts'
 import type { Padding, PairOf } from '../tensor/shape.ts'
 import type { AnyEncoded, PublicOperand } from './encoded-tensor.ts'
-import { isFixed, scaleOf } from './encoding.ts'
+import { BEYOND, isFixed, scaleOf } from './encoding.ts'
 import { timesPublic } from './gradients.ts'
 import { ring } from './ring/choose.ts'
-import { coverage } from './ring/tensor.ts'
+import { coverage, ringOf, ringTensor } from './ring/tensor.ts'
 
 /** Filters, strides and padding, checked and made pairs of. */
 interface Pooling {
@@ -30,13 +30,10 @@ function windowsOf<T extends AnyEncoded>(x: T, { filterSize, strides, pad }: Poo
   return x.recorded(windows, [x], [], (g: T) => g.run('windowsBack', [], { attrs: [...attrs, shape] }))
 }
 
-/** More than the magnitude of what can be encoded. */
-const FLOOR = 1n << 51n
-
 /** Every element moved by a ring element, whatever the scale. */
 export function moved<T extends AnyEncoded>(x: T, by: bigint): T {
-  const tensor = { shape: [], data: BigUint64Array.of(BigInt.asUintN(64, by)) }
-  const [result] = x.run('add', [{ tensor, encoding: x.encoding }])
+  const { encoding } = x
+  const [result] = x.run('add', [{ tensor: ringOf(encoding.ring, [], [by]), encoding }])
   return x.recorded(result, [x], [], (g: T) => [g])
 }
 
@@ -45,7 +42,8 @@ export function maxPool<T extends AnyEncoded>(x: T, filterSize: PairOf, strides:
     const pooling = poolingOf('maxPool', x, filterSize, strides, pad)
     if (pad === 'valid' || pad === 0) return windowsOf(x, pooling).max(3)
     // The zeros beyond the edge must lose against every pixel.
-    return moved(windowsOf(moved(x, FLOOR), pooling).max(3), -FLOOR)
+    const floor = BEYOND[x.encoding.ring]
+    return moved(windowsOf(moved(x, floor), pooling).max(3), -floor)
   })
 }
 
@@ -62,7 +60,7 @@ export function avgPool<T extends AnyEncoded>(x: T, filterSize: PairOf, strides:
     }
     const shares = Float64Array.from(counts, (count) => 1 / count)
     const factors: PublicOperand = {
-      tensor: { shape, data: ring().encode(shares, scaleOf(x.encoding)) },
+      tensor: ringTensor(x.encoding.ring, shape, ring(x.encoding.ring).encode(shares, scaleOf(x.encoding))),
       encoding: x.encoding,
     }
     return timesPublic(sums, factors)

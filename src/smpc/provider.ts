@@ -13,6 +13,7 @@ import { type Correlation, correctionBytes, deal } from './correlations.ts'
 import { type Member, sendParts } from './members.ts'
 import type { Part, ProviderStats } from './messages.ts'
 import { Prg, randomSeed } from './prg.ts'
+import type { RingBits } from './ring/kernels.ts'
 import { UsedIndices } from './used-indices.ts'
 
 /** Bytes of corrections that may be under way or unused: those of 3 million products. */
@@ -21,6 +22,7 @@ export const WINDOW = 64 * 2 ** 20
 export interface ProviderOptions {
   readonly group: string
   readonly parties: readonly string[]
+  readonly ring: RingBits
 }
 
 interface Order {
@@ -135,7 +137,7 @@ export class Provider implements Member {
     for (const queue of [this.#now, this.#ahead]) {
       let dealt = 0
       for (const { index, correlation } of queue.orders) {
-        const bytes = correctionBytes(correlation)
+        const bytes = correctionBytes(correlation, this.options.ring)
         if (queue.unused > 0 && queue.unused + bytes > WINDOW) break
         dealt++
         queue.unused += bytes
@@ -145,6 +147,7 @@ export class Provider implements Member {
         const data = deal(
           correlation,
           this.#seeds.map((prg) => prg.stream(index)),
+          this.options.ring,
         )
         this.#send(this.options.parties.at(-1)!, [{ kind: 'dealt', index, of: correlation.kind, data }])
       }

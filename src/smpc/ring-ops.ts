@@ -17,7 +17,9 @@ import {
   showShape,
   sizeOf,
 } from '../tensor/shape.ts'
+import { strideOf } from './circuits.ts'
 import { ring } from './ring/choose.ts'
+import { wordsPerElement } from './ring/kernels.ts'
 import { indicesOf, isMove, type Move, moves, splitArgs } from './ring/moves.ts'
 import type { RingTensor } from './ring/tensor.ts'
 import * as rt from './ring/tensor.ts'
@@ -96,7 +98,8 @@ function moving(name: Move): RingRow {
         attrs,
       )
       const whole = values.length === 1 ? values[0]!.data : joined(values)
-      return shapes.map((shape, i) => ({ shape, data: ring().gather(whole, lists[i]!) }))
+      const { ring: bits } = values[0]!
+      return shapes.map((shape, i) => rt.ringTensor(bits, shape, ring(bits).gather(whole, lists[i]!)))
     },
   }
 }
@@ -130,46 +133,42 @@ function windowShape(x: Shape, filter: [number, number], attrs: ConvAttrs): Shap
   return [batch, height, width, taps / channels, channels]
 }
 
-/** Low bits of a value that can be taken out: of a non-negative value below 2^62. */
+/** Low bits of a value that can be taken out: of a non-negative value below 2^62, whatever the ring. */
 const MOST_BITS = 62
 
 /** Truth as a ring element. */
-const truths = (x: RingTensor, holds: (value: bigint) => boolean): RingTensor => ({
-  shape: x.shape,
-  data: BigUint64Array.from(x.data, (value) => (holds(value) ? 1n : 0n)),
-})
+const truths = (x: RingTensor, holds: (value: bigint) => boolean): RingTensor =>
+  rt.ringOf(
+    x.ring,
+    x.shape,
+    rt.numbersOf(x).map((value) => (holds(value) ? 1n : 0n)),
+  )
 const isNegative = (x: RingTensor): RingTensor => ({
-  shape: x.shape,
-  data: ring().fromPlane(topPlane(x), x.data.length),
+  ...x,
+  data: ring(x.ring).fromPlane(topPlane(x), sizeOf(x.shape)),
 })
 /** The plane of the sign bits. */
-function topPlane({ data }: RingTensor): Uint8Array {
-  const stride = Math.ceil(data.length / 8)
-  return ring()
-    .toPlanes(data)
-    .subarray(63 * stride, 64 * stride)
+function topPlane(x: RingTensor): Uint8Array {
+  const stride = strideOf(sizeOf(x.shape))
+  return ring(x.ring)
+    .toPlanes(x.data)
+    .subarray((x.ring - 1) * stride, x.ring * stride)
 }
 
-const signed = (value: bigint): bigint => BigInt.asIntN(64, value)
-
-/** An operation on signed numbers, one pair at a time, for what takes more than 64 bits on the way. */
+/** An operation on signed numbers, one pair at a time, for what takes more bits on the way. */
 const pairwise = (name: string, f: (a: bigint, b: bigint, attrs: readonly unknown[]) => bigint): RingRow => ({
   kind: 'public',
   operands: [2, 2],
   shapes: (shapes) => shapesLike('div')(shapes, []),
   clear: ([a, b], attrs) => {
     const shape = broadcastShapes(name, a!.shape, b!.shape)
-    const [x, y] = [rt.spread(a!, shape).data, rt.spread(b!, shape).data]
-    return [
-      {
-        shape,
-        data: x.map((value, i) => {
-          const divisor = signed(y[i]!)
-          if (divisor === 0n) throw sottoError('ERR_ARGUMENT_VALUE', `${name}: division by zero`, { op: name })
-          return f(signed(value), divisor, attrs)
-        }),
-      },
-    ]
+    const [x, y] = [rt.numbersOf(rt.spread(a!, shape)), rt.numbersOf(rt.spread(b!, shape))]
+    const results = x.map((value, i) => {
+      const divisor = y[i]!
+      if (divisor === 0n) throw sottoError('ERR_ARGUMENT_VALUE', `${name}: division by zero`, { op: name })
+      return f(value, divisor, attrs)
+    })
+    return [rt.ringOf(a!.ring, shape, results)]
   },
 })
 
@@ -229,14 +228,16 @@ const rows = {
       const given = shapes as readonly Shape[]
       const lists = indicesOf(name as Move, given, args as readonly unknown[])
       const size = given.reduce((total, shape) => total + sizeOf(shape), 0)
+      const { ring: bits } = values[0]!
       const whole = values
-        .map(({ data }, i) => ring().scatterAdd(data, lists[i]!, size))
-        .reduce((a, b) => ring().add(a, b))
+        .map(({ data }, i) => ring(bits).scatterAdd(data, lists[i]!, size))
+        .reduce((a, b) => ring(bits).add(a, b))
       let at = 0
       return given.map((shape) => {
-        const data = whole.slice(at, at + sizeOf(shape))
-        at += sizeOf(shape)
-        return { shape, data }
+        const words = wordsPerElement(bits) * sizeOf(shape)
+        const data = whole.slice(at, at + words)
+        at += words
+        return rt.ringTensor(bits, shape, data)
       })
     },
   },
@@ -249,8 +250,9 @@ const rows = {
       const [filter, conv] = attrs as [[number, number], ConvAttrs]
       return [
         {
+          ring: x!.ring,
           shape: windowShape(x!.shape, filter, conv),
-          data: ring().gather(x!.data, rt.windowsOf(x!.shape, filter, conv).indices),
+          data: ring(x!.ring).gather(x!.data, rt.windowsOf(x!.shape, filter, conv).indices),
         },
       ]
     },
@@ -263,7 +265,7 @@ const rows = {
     clear: ([dy], [filter, attrs, image]) => {
       const shape = image as Shape
       const { indices } = rt.windowsOf(shape, filter as [number, number], attrs as ConvAttrs)
-      return [{ shape, data: ring().scatterAdd(dy!.data, indices, sizeOf(shape)) }]
+      return [{ ring: dy!.ring, shape, data: ring(dy!.ring).scatterAdd(dy!.data, indices, sizeOf(shape)) }]
     },
   },
 
@@ -292,7 +294,7 @@ const rows = {
     kind: 'nonlinear',
     operands: [1, 1],
     shapes: (shapes) => shapes,
-    clear: ([x]) => [{ shape: x!.shape, data: ring().mul(x!.data, x!.data) }],
+    clear: ([x]) => [rt.mul(x!, x!)],
   },
 
   /**
@@ -308,7 +310,7 @@ const rows = {
     },
     clear: ([x, ...others]) => {
       const bit = isNegative(x!)
-      return [bit, ...others.map((y) => rt.mul(y, { shape: y.shape, data: bit.data }))]
+      return [bit, ...others.map((y) => rt.mul(y, rt.reshaped(bit, y.shape)))]
     },
   },
   /** Whether x is zero, as 0 or 1. */
@@ -332,11 +334,8 @@ const rows = {
     },
     clear: ([x], [count]) => {
       const length = count as number
-      const data = new BigUint64Array(x!.data.length * length)
-      x!.data.forEach((value, i) => {
-        for (let j = 0; j < length; j++) data[i * length + j] = (value >> BigInt(j)) & 1n
-      })
-      return [{ shape: [...x!.shape, length], data }]
+      const bits = rt.numbersOf(x!).flatMap((value) => Array.from({ length }, (_, j) => (value >> BigInt(j)) & 1n))
+      return [rt.ringOf(x!.ring, [...x!.shape, length], bits)]
     },
   },
   /** a · scale / b, toward zero. Attribute: the scale. */

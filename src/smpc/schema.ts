@@ -4,24 +4,28 @@ import { sizeOf } from '../tensor/shape.ts'
 import { LONGEST_NOTE } from '../worker/checkpoint-file.ts'
 import { fields } from '../worker/schema.ts'
 import { type Correlation, isCorrelation } from './correlations.ts'
-import { type Encoding, isEncoding } from './encoding.ts'
+import { type Encoding, isEncoding, isRing } from './encoding.ts'
 import type { Part, RingWire, SecretMessage, SecretRequest, ShareWire } from './messages.ts'
 import { protocols } from './protocols/index.ts'
+import type { RingBits } from './ring/kernels.ts'
 
 const { id, out, outs, name, count, bytes, shape, privacy, labels, error, checkpointName } = fields
 const note = v.pipe(v.string(), v.maxLength(LONGEST_NOTE))
 const group = out
 const seed = v.pipe(bytes, v.length(32))
+const ring = v.custom<RingBits>(isRing)
 const encoding = v.custom<Encoding>(isEncoding)
 const MOST_PARTIES = 256
 const parties = v.pipe(v.array(name), v.minLength(2), v.maxLength(MOST_PARTIES))
 /** Each of several workers, and the key under which it waits, or is waited for. */
 const keyed = v.pipe(v.array(v.strictObject({ name, key: out })), v.minLength(2), v.maxLength(MOST_PARTIES))
 
-function isRing(x: unknown): x is RingWire {
+function isElements(x: unknown): x is RingWire {
   if (typeof x !== 'object' || x === null) return false
   const { shape: dimensions, data } = x as Partial<RingWire>
-  return v.is(shape, dimensions) && data instanceof Uint8Array && data.byteLength === 8 * sizeOf(dimensions)
+  if (!v.is(shape, dimensions) || !(data instanceof Uint8Array)) return false
+  const size = sizeOf(dimensions)
+  return data.byteLength === 8 * size || data.byteLength === 16 * size
 }
 
 const component = { data: v.optional(bytes), seed: v.optional(seed) }
@@ -35,7 +39,7 @@ const protocol = v.picklist(Object.keys(protocols))
 const MOST_OPERANDS = 65_536
 const command = {
   op: v.pipe(v.string(), v.maxLength(64)),
-  operands: v.pipe(v.array(v.union([id, v.custom<RingWire>(isRing)])), v.minLength(1), v.maxLength(MOST_OPERANDS)),
+  operands: v.pipe(v.array(v.union([id, v.custom<RingWire>(isElements)])), v.minLength(1), v.maxLength(MOST_OPERANDS)),
   attrs: v.pipe(v.array(v.unknown()), v.maxLength(16)),
   divisor: v.nullable(v.pipe(count, v.minValue(1))),
   out: outs,
@@ -58,8 +62,9 @@ export const secretSchemas: { readonly [N in SecretMessage]: v.GenericSchema<unk
     parties,
     index: count,
     provider: v.nullable(name),
+    ring,
   }),
-  secretProvide: v.strictObject({ group, parties }),
+  secretProvide: v.strictObject({ group, parties, ring }),
   secretDeal: v.strictObject({
     group,
     index: count,
@@ -90,6 +95,9 @@ export const secretSchemas: { readonly [N in SecretMessage]: v.GenericSchema<unk
 
   fixTensor: v.strictObject({ id, out, encoding }),
   floatTensor: v.strictObject({ id: out, out }),
-  fixedRun: v.strictObject({ ...command, encodings: v.pipe(v.array(encoding), v.maxLength(MOST_OPERANDS)) }),
+  fixedRun: v.strictObject({
+    ...command,
+    encodings: v.pipe(v.array(encoding), v.minLength(1), v.maxLength(MOST_OPERANDS)),
+  }),
   fixedGet: v.strictObject({ id: out, keep: v.boolean() }),
 }

@@ -6,16 +6,33 @@ import { tf } from '../tensor/engine.ts'
 import { type Location, newId } from '../tensor/location.ts'
 import { checkLocation, PointerTensor, privacyOf } from '../tensor/pointer.ts'
 import { type Shape, sizeOf } from '../tensor/shape.ts'
-import { type Encoding, fixedEncoding, INTEGER, type PrecisionOptions, scaleOf, TRUTH } from './encoding.ts'
+import {
+  checkRing,
+  type Encoding,
+  fixedEncoding,
+  INTEGER,
+  PRECISION,
+  type PrecisionOptions,
+  scaleOf,
+  TRUTH,
+  widened,
+} from './encoding.ts'
 import { FixedPrecisionPointer, fixPointer } from './fixed-pointer.ts'
 import { FixedPrecisionTensor, fixTensor, integersOf } from './fixed-precision.ts'
 import { Group, type GroupOptions, tellSecret } from './group.ts'
 import './handlers.ts'
+import { widenedTo } from './literals.ts'
+import type { RingBits } from './ring/kernels.ts'
 import { ringZeros } from './ring/tensor.ts'
 import { SharedTensor } from './shared-tensor.ts'
 import { sharesOf } from './stored-share.ts'
 
 export interface ShareOptions extends GroupOptions {
+  /**
+   * Bits of what parties compute with: those of the encoding unless given; of 64 bits, also 128. Numbers take on the wider
+   * ring as they are; of fixed precision in base 2, with 32 fractional bits.
+   */
+  ring?: RingBits
   /** Makes the secret a leaf whose gradient is kept. */
   requiresGrad?: boolean
   /** Of a tensor that is here: only this identity, and those allowed, may see it (or its results) opened. */
@@ -37,24 +54,26 @@ const floats = (): Error =>
  * Shares a tensor among workers as a secret. Of a tensor on a worker, that worker makes the shares and sends them; the
  * caller sees none. Returns at once.
  *
- * @throws ArgumentError `ERR_PRECISION` for floats; PlacementError `ERR_PARTIES` for fewer than two parties, one named
+ * @throws ArgumentError `ERR_PRECISION` for floats, and for a ring narrower than the encoding's; PlacementError `ERR_PARTIES` for fewer than two parties, one named
  *   twice, or a provider that is a party
  */
 export function share(value: Shareable, parties: readonly Location[], options: ShareOptions = {}): SharedTensor {
   const isFar = value instanceof PointerTensor || value instanceof FixedPrecisionPointer
-  checkOptions('share', options, isFar ? [...GROUP, 'requiresGrad'] : [...GROUP, 'requiresGrad', ...RIGHTS])
-  const group = Group.of('share', parties, options)
-  const secret = isFar ? shareThere(value, group) : shareHere(value, group, options)
+  const known = [...GROUP, 'ring', 'requiresGrad']
+  checkOptions('share', options, isFar ? known : [...known, ...RIGHTS])
+  const own = encodingOf(value)
+  const encoding = options.ring === undefined ? own : widened('share', own, checkRing('share', options.ring))
+  const group = Group.of('share', parties, options, encoding.ring)
+  const secret = isFar ? shareThere(value, group, encoding) : shareHere(value as Here, group, encoding, options)
   return options.requiresGrad ? secret.requireGrad() : secret
 }
 
-function shareHere(value: tf.Tensor | FixedPrecisionTensor, group: Group, options: ShareOptions): SharedTensor {
-  if (!(value instanceof tf.Tensor) && !(value instanceof FixedPrecisionTensor)) {
-    throw sottoError('ERR_ARGUMENT_TYPE', 'share: expected a tensor, here or on a worker')
-  }
-  if (value instanceof tf.Tensor && value.dtype === 'float32') throw floats()
-  const { tensor, encoding } = (value instanceof FixedPrecisionTensor ? value : integersOf('share', value)).publicValue
-  const { provider: _, protocol: __, requiresGrad: ___, ...rights } = options
+type Here = tf.Tensor | FixedPrecisionTensor
+
+function shareHere(value: Here, group: Group, encoding: Encoding, options: ShareOptions): SharedTensor {
+  const known = value instanceof FixedPrecisionTensor ? value : integersOf('share', value, encoding.ring)
+  const tensor = widenedTo('share', known.publicValue, encoding)
+  const { provider: _, protocol: __, requiresGrad: ___, ring: ____, ...rights } = options
   const privacy = privacyOf(rights)
   const out = newId()
   const shares = sharesOf(tensor, group.parties.length, group.protocol)
@@ -62,8 +81,7 @@ function shareHere(value: tf.Tensor | FixedPrecisionTensor, group: Group, option
   return SharedTensor.stored(group, out, tensor.shape, encoding)
 }
 
-function shareThere(value: PointerTensor | FixedPrecisionPointer, group: Group): SharedTensor {
-  const encoding = encodingOf(value)
+function shareThere(value: PointerTensor | FixedPrecisionPointer, group: Group, encoding: Encoding): SharedTensor {
   const { location: owner, shape } = value
   const id = value.use('share')
   const { parties, provider } = group
@@ -86,10 +104,13 @@ function shareThere(value: PointerTensor | FixedPrecisionPointer, group: Group):
   return SharedTensor.stored(group, out, shape, encoding)
 }
 
-function encodingOf(value: PointerTensor | FixedPrecisionPointer): Encoding {
-  if (value instanceof FixedPrecisionPointer) return value.encoding
+function encodingOf(value: Shareable): Encoding {
+  if (value instanceof FixedPrecisionPointer || value instanceof FixedPrecisionTensor) return value.encoding
+  if (!(value instanceof PointerTensor || value instanceof tf.Tensor)) {
+    throw sottoError('ERR_ARGUMENT_TYPE', 'share: expected a tensor, here or on a worker')
+  }
   if (value.dtype === 'float32') throw floats()
-  return value.dtype === 'bool' ? TRUTH : INTEGER
+  return (value.dtype === 'bool' ? TRUTH : INTEGER)[64]
 }
 
 export interface NewSecretOptions extends GroupOptions, PrecisionOptions {}
@@ -97,7 +118,8 @@ export interface NewSecretOptions extends GroupOptions, PrecisionOptions {}
 /** A secret of zeros, in fixed precision. */
 export function sharedZeros(shape: Shape, parties: readonly Location[], options: NewSecretOptions = {}): SharedTensor {
   const { group, encoding } = forNew('sharedZeros', parties, options)
-  return shareHere(new FixedPrecisionTensor(ringZeros(checkShape('sharedZeros', shape)), encoding), group, {})
+  const zeros = ringZeros(encoding.ring, checkShape('sharedZeros', shape))
+  return shareHere(new FixedPrecisionTensor(zeros, encoding), group, encoding, {})
 }
 
 /**
@@ -110,7 +132,7 @@ export function sharedRandom(shape: Shape, parties: readonly Location[], options
   checkShape('sharedRandom', shape)
   const seq = group.nextSeq()
   group.tell('secretRandom', () => ({ group: group.id, seq, out, shape }))
-  const words = SharedTensor.stored(group, out, shape, INTEGER)
+  const words = SharedTensor.stored(group, out, shape, INTEGER[encoding.ring])
   const result = SharedTensor.measured(() => scope(() => uniformOf(words, encoding)), [words])
   words.dispose()
   return result
@@ -120,7 +142,7 @@ function uniformOf(words: SharedTensor, encoding: Encoding): SharedTensor {
   // The low bits of uniform words are uniform.
   const isBinary = encoding.base === 2
   const count = isBinary ? encoding.precisionFractional : RANDOM_BITS
-  const [bits] = words.run('lowBits', [], { attrs: [count], encodings: [TRUTH] })
+  const [bits] = words.run('lowBits', [], { attrs: [count], encodings: [TRUTH[encoding.ring]] })
   const weights = Array.from({ length: count }, (_, j) => 2 ** j)
   const whole = bits!.mul(weights).sum(-1)
   const [scaled] = isBinary
@@ -133,10 +155,11 @@ function uniformOf(words: SharedTensor, encoding: Encoding): SharedTensor {
 const RANDOM_BITS = 30
 
 function forNew(entry: string, parties: readonly Location[], options: NewSecretOptions) {
-  checkOptions(entry, options, [...GROUP, 'base', 'precisionFractional'])
+  checkOptions(entry, options, [...GROUP, ...PRECISION])
   const { provider, protocol, ...precision } = options
   const chosen = { ...(provider ? { provider } : {}), ...(protocol ? { protocol } : {}) }
-  return { group: Group.of(entry, parties, chosen), encoding: fixedEncoding(entry, precision) }
+  const encoding = fixedEncoding(entry, precision)
+  return { group: Group.of(entry, parties, chosen, encoding.ring), encoding }
 }
 
 function checkShape(entry: string, shape: unknown): Shape {
@@ -145,10 +168,11 @@ function checkShape(entry: string, shape: unknown): Shape {
 }
 
 /**
- * Encodes in fixed precision: base 2 with 16 fractional bits unless said otherwise; a tensor on a worker, there.
+ * Encodes in fixed precision: base 2 with 16 fractional bits unless said otherwise, in integers of 64 bits; with
+ * `ring: 128`, in such of 128 and with 32 fractional bits. A tensor on a worker, there.
  *
- * @throws `ERR_ARGUMENT_VALUE` for NaN, ±Infinity and values beyond ±2^50 / scale; of a tensor on a worker it comes out of
- *   a later get
+ * @throws `ERR_ARGUMENT_VALUE` for NaN, ±Infinity and values beyond ±2^50 / scale, of 128 bits ±2^64 / scale; of a tensor
+ *   on a worker it comes out of a later get
  */
 export function fixPrecision(value: PointerTensor, options?: PrecisionOptions): FixedPrecisionPointer
 export function fixPrecision(value: tf.Tensor | tf.TensorLike, options?: PrecisionOptions): FixedPrecisionTensor

@@ -7,7 +7,7 @@ import { tf } from '../tensor/engine.ts'
 import type { Location, WaitOptions } from '../tensor/location.ts'
 import { outputShapes, type RemoteModel } from '../tensor/model.ts'
 import { modelFromWire, modelToWire, weightsOf } from '../tensor/model-wire.ts'
-import type { PrecisionOptions } from './encoding.ts'
+import { PRECISION, type PrecisionOptions } from './encoding.ts'
 import type { GroupOptions } from './group.ts'
 import { checkLayers, type Layer, runStep, type Step, sequenceOf, stepsOf } from './layer-rules.ts'
 import { fixPrecision, type Shareable, type ShareOptions, share } from './share.ts'
@@ -29,7 +29,7 @@ export interface ShareModelOptions extends GroupOptions, PrecisionOptions {
   allowResults?: readonly string[]
 }
 
-const OPTIONS = ['provider', 'protocol', 'base', 'precisionFractional', 'private', 'allow', 'allowResults'] as const
+const OPTIONS = ['provider', 'protocol', ...PRECISION, 'private', 'allow', 'allowResults'] as const
 
 /** What a layer gets its inputs from. */
 interface Node {
@@ -208,8 +208,9 @@ export function shareModel(
   options: ShareModelOptions = {},
 ): SharedModel {
   checkOptions('share', options, OPTIONS)
-  const { base, precisionFractional, ...rest } = options
+  const { ring, base, precisionFractional, ...rest } = options
   const precision = {
+    ...(ring === undefined ? {} : { ring }),
     ...(base === undefined ? {} : { base }),
     ...(precisionFractional === undefined ? {} : { precisionFractional }),
   }

@@ -9,7 +9,7 @@ import { checkLocation, labelsOf, PointerTensor } from '../tensor/pointer.ts'
 import { type Shape, showShape } from '../tensor/shape.ts'
 import type { Worker } from '../worker/worker.ts'
 import { type AnyEncoded, type Command, EncodedTensor } from './encoded-tensor.ts'
-import { type Encoding, showEncoding } from './encoding.ts'
+import { commonEncoding, type Encoding, showEncoding } from './encoding.ts'
 import { FixedPrecisionTensor } from './fixed-precision.ts'
 import { type Group, type GroupStats, tellSecret } from './group.ts'
 import type { Cost } from './protocols/protocol.ts'
@@ -67,7 +67,7 @@ const NOTHING: Cost = { rounds: 0, bytes: 0, provider: 0 }
  *
  * Operations return at once; the parties carry them out among themselves. Sums, and products with whole public numbers,
  * cost nothing; what else costs, `cost` tells. Values are fixed-precision numbers, integers or truths (see `Encoding`);
- * results of fixed precision must stay within ±2^62 / scale², where they are rounded.
+ * results of fixed precision must stay within ±2^62 / scale² (of 128 bits ±2^126 / scale²), where they are rounded.
  *
  * Semi-honest: parties keep to the protocol; a provider colludes with none of them.
  */
@@ -139,6 +139,7 @@ export class SharedTensor extends EncodedTensor<SharedTensor> {
         : { shape: operand.tensor.shape, data: bytesOf(operand.tensor.data) },
     )
     const command = {
+      ring: group.ring,
       op,
       operands: operands.map((operand) => {
         const isSecret = operand instanceof SharedTensor
@@ -181,6 +182,8 @@ export class SharedTensor extends EncodedTensor<SharedTensor> {
         { op },
       )
     }
+    // Secrets of two rings are of two groups.
+    if (other.encoding.ring !== this.encoding.ring) commonEncoding(op, this.encoding, other.encoding)
     if (other.group !== this.group) {
       const [a, b] = [this.group, other.group].map(
         ({ names, provider }) => `[${names}] with ${provider?.id ?? 'no provider'}`,
@@ -238,8 +241,9 @@ export class SharedTensor extends EncodedTensor<SharedTensor> {
     const id = this.#use('get')
     const body = { group: this.group.id, seq: this.group.nextSeq(), id, encoding: this.encoding }
     const answers = await this.group.ask('secretGet', body, wait)
-    const words = answers.map(({ data }) => wordsOf(data)).reduce((a, b) => ring().add(a, b))
-    return new FixedPrecisionTensor(ringTensor(this.shape, words), this.encoding)
+    const { ring: bits } = this.encoding
+    const words = answers.map(({ data }) => wordsOf(data)).reduce((a, b) => ring(bits).add(a, b))
+    return new FixedPrecisionTensor(ringTensor(bits, this.shape, words), this.encoding)
   }
 
   /** Opens the secret to the caller, as numbers. Fails as {@link get} does. */

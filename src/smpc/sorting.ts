@@ -2,10 +2,9 @@
 import { noGrad, scope } from '../tensor/context.ts'
 import { normalizeAxis } from '../tensor/shape.ts'
 import type { AnyEncoded } from './encoded-tensor.ts'
+import { BEYOND } from './encoding.ts'
 import { moved } from './pooling.ts'
-
-/** Beyond every encoded value: what stands for no element comes last. */
-const CEILING = 1n << 51n
+import type { RingBits } from './ring/kernels.ts'
 
 /**
  * The elements along an axis, smallest first: K. E. Batcher's bitonic sorter ("Sorting networks and their applications",
@@ -33,12 +32,14 @@ function sortedRows<T extends AnyEncoded>(x: T): T {
   const [count, length] = x.shape as [number, number]
   const whole = 2 ** Math.ceil(Math.log2(length))
   if (whole === length) return network(x)
-  const below = moved(x, -CEILING) as T
+  // What stands for no element comes last.
+  const ceiling = BEYOND[x.encoding.ring as RingBits]
+  const below = moved(x, -ceiling) as T
   const padded = below.pad([
     [0, 0],
     [0, whole - length],
   ])
-  return moved(network(padded).slice([0, 0], [count, length]), CEILING) as T
+  return moved(network(padded).slice([0, 0], [count, length]), ceiling) as T
 }
 
 function network<T extends AnyEncoded>(rows: T): T {

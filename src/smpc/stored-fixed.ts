@@ -8,7 +8,7 @@ import type { ErrorWire } from '../worker/protocol.ts'
 import { OperationFailed, type StoredOther } from '../worker/store.ts'
 import { type Encoding, isFixed } from './encoding.ts'
 import { integersOf } from './fixed-precision.ts'
-import { encodeValues } from './literals.ts'
+import { encodeValues, widenedTo } from './literals.ts'
 import { type RingTensor, ringZeros } from './ring/tensor.ts'
 
 /** A public tensor of ring elements, on a worker. */
@@ -37,7 +37,7 @@ export class StoredFixed implements StoredOther {
     return this.encoding.dtype
   }
   get bytes(): number {
-    return 8 * this.value.data.length
+    return this.value.data.byteLength
   }
   release(): void {}
 }
@@ -86,8 +86,9 @@ export interface Source {
 export function sourceOf(session: HostSession, operation: string, id: ObjectId, wanted: Encoding): Source {
   const { store } = session.host
   if (store.find(id)?.kind === 'fixed') {
-    const { value, access, failure } = store.other(id, 'fixed', session) as StoredFixed
-    return { shape: value.shape, access, tags: [], encode: () => ({ value, failure, failed: null }) }
+    const { value, encoding, access, failure } = store.other(id, 'fixed', session) as StoredFixed
+    const made = widenedTo(operation, { tensor: value, encoding }, wanted)
+    return { shape: value.shape, access, tags: [], encode: () => ({ value: made, failure, failed: null }) }
   }
   const { tensor, access, labels, failure } = seeFailure(session, operation, () => store.read(id, session))
   const { tags } = labels
@@ -101,11 +102,11 @@ export function sourceOf(session: HostSession, operation: string, id: ObjectId, 
         session,
         access,
         failure,
-        () => [ringZeros(shape)],
+        () => [ringZeros(wanted.ring, shape)],
         () => [
           isFixed(wanted)
             ? encodeValues(operation, tensor, () => wanted).tensor
-            : integersOf(operation, tensor).publicValue.tensor,
+            : integersOf(operation, tensor, wanted.ring).publicValue.tensor,
         ],
       )
       return { value: made.values[0]!, failure: made.failure, failed: made.failed }

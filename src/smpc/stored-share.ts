@@ -9,6 +9,7 @@ import type { Party } from './party.ts'
 import { Prg, randomSeed } from './prg.ts'
 import type { Protocol, Share } from './protocols/protocol.ts'
 import { ring } from './ring/choose.ts'
+import { type RingBits, wordsPerElement } from './ring/kernels.ts'
 import { bytesOf, type RingTensor, ringTensor, wordsOf } from './ring/tensor.ts'
 
 /** What goes along with a secret. */
@@ -54,7 +55,7 @@ export class StoredShare implements StoredOther {
   }
 
   get bytes(): number {
-    return 8 * this.party.held.length * sizeOf(this.shape)
+    return (this.party.options.ring / 8) * this.party.held.length * sizeOf(this.shape)
   }
   release(): void {
     this.party.shares--
@@ -62,27 +63,27 @@ export class StoredShare implements StoredOther {
 }
 
 /** A share as it came: of each component the words themselves, or the seed that gives them. */
-export function shareFrom(wire: ShareWire): Share {
+export function shareFrom(bits: RingBits, wire: ShareWire): Share {
   const parts: readonly ShareComponent[] = wire.next === undefined ? [wire] : [wire, wire.next]
-  return parts.map((part) => componentFrom(wire.shape, part))
+  return parts.map((part) => componentFrom(bits, wire.shape, part))
 }
 
-function componentFrom(shape: Shape, { data, seed }: ShareComponent): RingTensor {
-  const size = sizeOf(shape)
-  if (seed !== undefined) return ringTensor(shape, new Prg(seed).stream(0).words(size))
-  if (data === undefined || data.length !== 8 * size) {
-    throw sottoError('ERR_PROTOCOL', `a share of shape [${shape}] takes ${8 * size} bytes`)
+function componentFrom(bits: RingBits, shape: Shape, { data, seed }: ShareComponent): RingTensor {
+  const words = wordsPerElement(bits) * sizeOf(shape)
+  if (seed !== undefined) return ringTensor(bits, shape, new Prg(seed).stream(0).words(words))
+  if (data === undefined || data.length !== 8 * words) {
+    throw sottoError('ERR_PROTOCOL', `a share of shape [${shape}] takes ${8 * words} bytes`)
   }
-  return ringTensor(shape, wordsOf(data.slice()))
+  return ringTensor(bits, shape, wordsOf(data.slice()))
 }
 
 /**
  * Components of a secret as its parties get them: uniform words for all but the last, from seeds; the last is what is
  * left. Each of them, and any but all, is uniform.
  */
-export function sharesOf({ shape, data }: RingTensor, parties: number, protocol: Protocol): ShareWire[] {
+export function sharesOf({ ring: bits, shape, data }: RingTensor, parties: number, protocol: Protocol): ShareWire[] {
   const seeds = Array.from({ length: parties - 1 }, randomSeed)
-  const last = seeds.reduce((rest, key) => ring().sub(rest, new Prg(key).stream(0).words(data.length)), data)
+  const last = seeds.reduce((rest, key) => ring(bits).sub(rest, new Prg(key).stream(0).words(data.length)), data)
   const components: readonly ShareComponent[] = [...seeds.map((seed) => ({ seed })), { data: bytesOf(last) }]
   return Array.from({ length: parties }, (_, index) => {
     const [first, next] = protocol.held(index, parties).map((component) => components[component]!)

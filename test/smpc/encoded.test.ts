@@ -55,8 +55,8 @@ const MOST = 48
 
 const rows = Object.entries(operations) as [Method, Operation][]
 const precisions: readonly Required<PrecisionOptions>[] = [
-  { base: 2, precisionFractional: 16 },
-  { base: 10, precisionFractional: 3 },
+  { ring: 64, base: 2, precisionFractional: 16 },
+  { ring: 64, base: 10, precisionFractional: 3 },
 ]
 
 const workers = {} as Record<'bob' | 'alice' | 'jane' | 'carol' | 'dave' | 'provider', Worker>
@@ -144,7 +144,9 @@ const here: Kind = {
   places: () => [],
   calls: 6,
   make: (sample, precision) =>
-    once(plainOf(sample), (t) => (sample.dtype === 'float32' ? fixPrecision(t, precision) : integersOf('make', t))),
+    once(plainOf(sample), (t) =>
+      sample.dtype === 'float32' ? fixPrecision(t, precision) : integersOf('make', t, precision.ring ?? 64),
+    ),
   read: async (x) => x as FixedPrecisionTensor,
 }
 const onWorker = (worker: () => Worker): Kind => ({
@@ -157,7 +159,7 @@ const onWorker = (worker: () => Worker): Kind => ({
       if (sample.dtype === 'float32') return fixed
       if (sample.dtype === 'bool') return fixed.greater(0)
       // No fixed-precision pointer is made of integers as such; there they are the results of commands.
-      return fixed.run('clone', [], { divisor: BigInt(fixed.scale), encodings: [INTEGER] })[0]!
+      return fixed.run('clone', [], { divisor: BigInt(fixed.scale), encodings: [INTEGER[precision.ring ?? 64]] })[0]!
     }),
   read: (x) => (x as FixedPrecisionPointer).fetch(),
 })
@@ -486,7 +488,7 @@ part('what a tensor says of itself', () => {
     scope(() => {
       const x = made(kind, [[1, 2, 3]], { base: 10, precisionFractional: 3 })
       expect([x.shape, x.rank, x.size, x.dtype, x.scale]).toEqual([[1, 3], 2, 3, 'float32', 1000])
-      expect(x.encoding).toEqual({ dtype: 'float32', base: 10, precisionFractional: 3 })
+      expect(x.encoding).toEqual({ ring: 64, dtype: 'float32', base: 10, precisionFractional: 3 })
       expect([x.isPublic, x.publicValue === undefined]).toEqual([!kind.isSecret, kind !== here])
       expect(`${x}`).toMatch(/^\w+ fixed\(10\^3\) \[1,3\]/)
       expect(inspect(x)).toBe(`${x}`)

@@ -10,7 +10,8 @@ import { type AnyEncoded, type Command, EncodedTensor } from '../../src/smpc/enc
 import { type Encoding, fixedEncoding, scaleOf } from '../../src/smpc/encoding.ts'
 import { FixedPrecisionTensor, fixTensor, integersOf } from '../../src/smpc/fixed-precision.ts'
 import * as functions from '../../src/smpc/functions.ts'
-import type { RingTensor } from '../../src/smpc/ring/tensor.ts'
+import type { RingBits } from '../../src/smpc/ring/kernels.ts'
+import { numbersOf as numbersIn, type RingTensor, ringOf } from '../../src/smpc/ring/tensor.ts'
 import { ringRow, runClear } from '../../src/smpc/ring-ops.ts'
 import { readyForTest } from '../backend.ts'
 
@@ -18,8 +19,15 @@ beforeAll(readyForTest)
 
 const random = new SeededRandom(2024)
 const bit = (): bigint => BigInt(random.uint32() & 1)
-const signed = ({ data }: RingTensor): bigint[] => Array.from(data, (word) => BigInt.asIntN(64, word))
-const isWithin = (x: bigint): boolean => -(2n ** 62n) < x && x < 2n ** 62n
+/** What a ring leaves room for. */
+const LIMITS = {
+  64: { room: 62, largest: 2 ** 50, precision: 28 },
+  128: { room: 126, largest: 2 ** 64, precision: 40 },
+} as const
+const isWithin = (ring: RingBits, x: bigint): boolean => {
+  const limit = 2n ** BigInt(LIMITS[ring].room)
+  return -limit < x && x < limit
+}
 
 /** What a division adds to the floor: what shares may do, at its extremes and between. */
 const carries = { floor: () => 0n, 'one more': () => 1n, 'one more at random': bit }
@@ -55,7 +63,7 @@ class Rough extends EncodedTensor<Rough> {
       if (kind === 'bilinear') return secrets.length - 1
       // A comparison of the bits below the highest, between an opening and a conversion.
       if (op === 'lowBits') return 2 + Math.ceil(Math.log2((attrs[0] as number) - 1))
-      return op === 'square' ? 1 : 8
+      return op === 'square' ? 1 : this.encoding.ring === 64 ? 8 : 9
     }
     const before = Math.max(...secrets.map(({ rounds }) => rounds))
     const rounds = before + own() + (divisor === null ? 0 : 1)
@@ -64,26 +72,27 @@ class Rough extends EncodedTensor<Rough> {
 
   #divided(x: RingTensor, divisor: bigint): RingTensor {
     expect(Number.isSafeInteger(Number(divisor))).toBe(true)
-    const data = BigUint64Array.from(signed(x), (value) => {
-      if (!isWithin(value)) return this.#refused()
+    const quotients = numbersIn(x).map((value) => {
+      if (!isWithin(x.ring, value)) return this.#refused()
       const above = ((value % divisor) + divisor) % divisor
-      return BigInt.asUintN(64, (value - above) / divisor + Rough.carry())
+      return (value - above) / divisor + Rough.carry()
     })
-    return { shape: x.shape, data }
+    return ringOf(x.ring, x.shape, quotients)
   }
 
   #bits(x: RingTensor, attrs: readonly unknown[]): RingTensor {
-    const [{ shape, data }] = runClear('lowBits', [x], attrs, null) as [RingTensor]
+    const [{ shape, ...bits }] = runClear('lowBits', [x], attrs, null) as [RingTensor]
+    const list = numbersIn({ shape, ...bits })
     const count = attrs[0] as number
-    signed(x).forEach((value, i) => {
-      if (value < 0n || !isWithin(value)) data.fill(this.#refused() & 1n, i * count, (i + 1) * count)
+    numbersIn(x).forEach((value, i) => {
+      if (value < 0n || !isWithin(x.ring, value)) list.fill(this.#refused() & 1n, i * count, (i + 1) * count)
     })
-    return { shape, data }
+    return ringOf(x.ring, shape, list)
   }
 
   #refused(): bigint {
     if (Rough.isStrict) throw new RangeError('beyond what can be divided')
-    return (BigInt(random.uint32()) << 32n) | BigInt(random.uint32())
+    return [1, 2, 3, 4].reduce((sum) => (sum << 32n) | BigInt(random.uint32()), 0n)
   }
 
   protected joins(_: string, other: AnyEncoded): boolean {
@@ -127,21 +136,35 @@ const encodings = [
   fixedEncoding('test', { base: 5, precisionFractional: 7 }),
 ]
 const standard = encodings[0]!
-const show = ({ base, precisionFractional }: Encoding): string => `base ${base}, ${precisionFractional} digits`
-/** Every precision in every kind of tensor. */
-const precisions = encodings.flatMap((encoding) => kinds.map((kind) => ({ precision: show(encoding), kind, encoding })))
+const standard128 = fixedEncoding('test', { ring: 128 })
+const others128 = [
+  fixedEncoding('test', { ring: 128, precisionFractional: 36 }),
+  fixedEncoding('test', { ring: 128, precisionFractional: 16 }),
+  fixedEncoding('test', { ring: 128, base: 10, precisionFractional: 9 }),
+  fixedEncoding('test', { ring: 128, precisionFractional: 2 }),
+]
+const show = ({ ring, base, precisionFractional }: Encoding): string =>
+  `${ring} bits, base ${base}, ${precisionFractional} digits`
+/** Every precision of 64 bits, and the usual one of 128, in every kind of tensor; others as shares are. */
+const precisions = [
+  ...[...encodings, standard128].flatMap((encoding) => kinds.map((kind) => ({ kind, encoding }))),
+  ...others128.map((encoding) => ({ kind: 'one more at random' as const, encoding })),
+].map((row) => ({ precision: show(row.encoding), ...row }))
+/** What functions state to be relative to the result. */
+const relative = ({ ring }: Encoding): number => 2 ** (7 - LIMITS[ring].precision)
 
 /** Numbers in a kind of tensor, as doubles encode them: float32 would not hold those of scale 2^24. */
 function tensorOf(kind: Kind, numbers: readonly number[], encoding: Encoding, shape = [numbers.length]): AnyEncoded {
   const scale = scaleOf(encoding)
-  const data = BigUint64Array.from(numbers, (x) => BigInt.asUintN(64, BigInt(Math.round(x * scale))))
-  if (kind === 'clear') return new FixedPrecisionTensor({ shape, data }, encoding)
+  const units = numbers.map((x) => BigInt(Math.round(x * scale)))
+  const value = ringOf(encoding.ring, shape, units)
+  if (kind === 'clear') return new FixedPrecisionTensor(value, encoding)
   Rough.carry = carries[kind]
-  return new Rough({ shape, data }, encoding)
+  return new Rough(value, encoding)
 }
 function numbersOf(x: AnyEncoded): number[] {
   const value = x instanceof Rough ? x.value : (x as FixedPrecisionTensor).publicValue.tensor
-  return signed(value).map((word) => Number(word) / x.scale)
+  return numbersIn(value).map((units) => Number(units) / x.scale)
 }
 
 const spread = (count: number, draw: () => number): number[] => Array.from({ length: count }, draw)
@@ -156,29 +179,33 @@ interface Row {
   readonly f: (...operands: AnyEncoded[]) => AnyEncoded
   readonly exact: (...operands: number[]) => number
   /** Operands over the whole domain that the function states, its ends among them. */
-  readonly domain: (scale: number) => number[][]
-  /** Error that the function states beside 1.5 units and 2^−21 of the result. */
+  readonly domain: (encoding: Encoding) => number[][]
+  /** Error that the function states beside 1.5 units and 2^−21 of the result; of 128 bits 2^−12 of it. */
   readonly more?: number
 }
 
-/** Values of 2^50 units, the largest that can be encoded, and of one. */
-const ends = (scale: number): number[] => [1 / scale, 2 / scale, 3 / scale, 4 / scale, (2 ** 50 - 1) / scale, 1, 2, 4]
-const positive = (scale: number): number[][] => [
-  [
-    ...ends(scale),
-    ...spread(100, () => magnitude(1 / scale, 2 ** 50 / scale)),
-    ...spread(50, () => random.between(0.1, 9)),
-  ],
-]
-const bitsOf = (scale: number): number => Math.ceil(Math.log2(scale))
+/** Values of one unit, and of 2^50 (2^64), the largest that can be encoded. */
+const positive = (encoding: Encoding): number[][] => {
+  const scale = scaleOf(encoding)
+  const { largest } = LIMITS[encoding.ring]
+  const ends = [1 / scale, 2 / scale, 3 / scale, 4 / scale, (largest * (1 - 2 ** -50)) / scale, 1, 2, 4]
+  return [
+    [...ends, ...spread(100, () => magnitude(1 / scale, largest / scale)), ...spread(50, () => random.between(0.1, 9))],
+  ]
+}
+const bitsOf = (encoding: Encoding): number => Math.ceil(Math.log2(scaleOf(encoding)))
+/** Half of the largest value that can be encoded. */
+const far = (encoding: Encoding): number => LIMITS[encoding.ring].largest / 2 / scaleOf(encoding)
 
 const table: Record<string, Row> = {
   exp: {
     f: (x) => functions.exp(x),
     exact: Math.exp,
-    domain: (scale) => {
-      const bits = bitsOf(scale)
-      const highest = Math.floor((60 - Math.max(24, bits + 3) - bits) * Math.LN2 * scale) / scale
+    domain: (encoding) => {
+      const scale = scaleOf(encoding)
+      const bits = bitsOf(encoding)
+      const { room, precision } = LIMITS[encoding.ring]
+      const highest = Math.floor((room - 2 - Math.max(precision - 4, bits + 3) - bits) * Math.LN2 * scale) / scale
       const lowest = -(bits + 0.9) * Math.LN2
       return [[0, 1, -1, lowest, highest, ...spread(150, () => random.between(lowest, highest))]]
     },
@@ -186,9 +213,10 @@ const table: Record<string, Row> = {
   reciprocal: {
     f: (x) => functions.reciprocal(x),
     exact: (x) => 1 / x,
-    domain: (scale) => {
-      const least = Math.max(1, 2 ** (2 * bitsOf(scale) - 34)) / scale
-      const some = [least, 1, 2, 4 * scale, 2 ** 49 / scale]
+    domain: (encoding) => {
+      const scale = scaleOf(encoding)
+      const least = (encoding.ring === 128 ? 1 : Math.max(1, 2 ** (2 * bitsOf(encoding) - 34))) / scale
+      const some = [least, 1, 2, Math.min(4 * scale, far(encoding)), far(encoding)]
       return [
         bothSigns([
           ...some,
@@ -201,12 +229,15 @@ const table: Record<string, Row> = {
   div: {
     f: (a, b) => functions.div(a, b),
     exact: (a, b) => a / b,
-    domain: (scale) => {
+    domain: (encoding) => {
+      const scale = scaleOf(encoding)
+      const { largest } = LIMITS[encoding.ring]
+      const [most, widest] = encoding.ring === 64 ? [2 ** 33 / scale, 2 ** 18] : [2 ** 81 / scale, 2 ** 34]
       const [b, a] = [[] as number[], [] as number[]]
       while (b.length < 150) {
-        const divisor = Math.round(sign() * magnitude(1, 2 ** 18 * scale)) / scale
-        const dividend = Math.round(divisor * sign() * magnitude(1 / scale, 2 ** 33 / scale) * scale) / scale
-        if (Math.abs(dividend) * scale >= 2 ** 50 || Math.abs(dividend / divisor) >= 2 ** 33 / scale) continue
+        const divisor = Math.round(sign() * magnitude(1, Math.min(widest * scale, largest))) / scale
+        const dividend = Math.round(divisor * sign() * magnitude(1 / scale, most) * scale) / scale
+        if (Math.abs(dividend) * scale >= largest || Math.abs(dividend / divisor) >= most) continue
         b.push(divisor)
         a.push(dividend)
       }
@@ -216,18 +247,18 @@ const table: Record<string, Row> = {
       ]
     },
   },
-  sqrt: { f: (x) => functions.sqrt(x), exact: Math.sqrt, domain: (scale) => positive(scale) },
+  sqrt: { f: (x) => functions.sqrt(x), exact: Math.sqrt, domain: positive },
   rsqrt: { f: (x) => functions.rsqrt(x), exact: (x) => 1 / Math.sqrt(x), domain: positive },
   log: { f: (x) => functions.log(x), exact: Math.log, domain: positive, more: 2 ** -23 },
   sigmoid: {
     f: (x) => functions.sigmoid(x),
     exact: (x) => 1 / (1 + Math.exp(-x)),
-    domain: (scale) => [bothSigns([0, 1, 2 ** 49 / scale, ...spread(150, () => random.between(0, 25))])],
+    domain: () => [bothSigns([0, 1, ...spread(150, () => random.between(0, 25))])],
   },
   tanh: {
     f: (x) => functions.tanh(x),
     exact: Math.tanh,
-    domain: (scale) => [bothSigns([0, 1, 2 ** 49 / scale, ...spread(150, () => random.between(0, 13))])],
+    domain: () => [bothSigns([0, 1, ...spread(150, () => random.between(0, 13))])],
   },
 }
 
@@ -246,15 +277,16 @@ describe('what stands for shares', () => {
 describe.each(Object.entries(table))('%s', (_, { f, exact, domain, more = 0 }) => {
   it.each(precisions)('stays within its stated error over its domain: $precision, $kind', ({ encoding, kind }) => {
     const scale = scaleOf(encoding)
-    const operands = domain(scale).map((numbers) => tensorOf(kind, numbers, encoding))
+    const operands = domain(encoding).map((numbers) => tensorOf(kind, numbers, encoding))
     const inputs = operands.map(numbersOf)
     const got = numbersOf(f(...operands))
     const wrong = got.flatMap((value, i) => {
       const at = inputs.map((numbers) => numbers[i]!)
       const wanted = exact(...at)
       // One unit for the last division, a quarter for pieces or for what is cut off, a quarter for all that is rounded
-      // before: see the functions. 2^−21 is what 2^−24 and 2^−28 of polynomials grow to, where results are smallest.
-      const allowed = 1.5 / scale + 2 ** -21 * Math.abs(wanted) + more
+      // before: see the functions. 2^−21 is what 2^−24 and 2^−28 of polynomials grow to, where results are smallest; of 128
+      // bits, 2^−33 of 2^−36 and 2^−40.
+      const allowed = 1.5 / scale + relative(encoding) * (Math.abs(wanted) + more * 2 ** 21)
       return Math.abs(value - wanted) <= allowed ? [] : [{ at, value, wanted, units: (value - wanted) * scale }]
     })
     expect(wrong).toEqual([])
@@ -278,7 +310,7 @@ describe.each(['softmax', 'logSoftmax'] as const)('%s', (name) => {
       const wanted = exact(inputs.slice(i * length, (i + 1) * length))
       wanted.forEach((value, j) => {
         // As above; and what is rounded in each element of the sum. Results of softmax are 1 at most.
-        const allowed = 1.5 + (2 ** -21 + length * 2 ** -27) * scale
+        const allowed = 1.5 + (1 + length * 2 ** -6) * relative(encoding) * scale
         expect(Math.abs(got[i * length + j]! - value) * scale).toBeLessThanOrEqual(allowed)
       })
     })
@@ -345,9 +377,9 @@ describe('beyond its domain', () => {
 
   it.each(kinds)('sigmoid and tanh are level however far: %s', (kind) =>
     relaxed(() => {
-      for (const encoding of encodings) {
+      for (const encoding of [...encodings, standard128]) {
         const unit = 1 / scaleOf(encoding)
-        const numbers = spread(50, () => magnitude(30, 2 ** 49 * unit))
+        const numbers = spread(50, () => magnitude(30, far(encoding)))
         const x = tensorOf(kind, bothSigns(numbers), encoding)
         for (const [f, low] of [
           [functions.sigmoid, 0],
@@ -362,17 +394,20 @@ describe('beyond its domain', () => {
   )
 
   it.each(kinds)('1 / 0, a / 0, √ and 1/√ of what is not positive are 0: %s', (kind) => {
-    const x = tensorOf(kind, [0, -1 / 2 ** 16, -1, -1e6], standard)
-    const zero = tensorOf(kind, [0, 0, 0, 0], standard)
-    const results = [
-      functions.sqrt(x),
-      functions.rsqrt(x),
-      functions.div(x, zero),
-      functions.reciprocal(zero),
-      functions.reciprocal(tensorOf(kind, [2 ** 33], standard)),
-    ]
-    for (const result of results) {
-      for (const value of numbersOf(result)) expect(Math.abs(value)).toBeLessThanOrEqual(1 / 2 ** 16)
+    for (const encoding of [standard, standard128]) {
+      const unit = 1 / scaleOf(encoding)
+      const x = tensorOf(kind, [0, -unit, -1, -1e6], encoding)
+      const zero = tensorOf(kind, [0, 0, 0, 0], encoding)
+      const units = (result: AnyEncoded): number =>
+        Math.max(...numbersOf(result).map((value) => Math.abs(value) / unit))
+      expect(units(functions.sqrt(x))).toBeLessThanOrEqual(1)
+      expect(units(functions.rsqrt(x))).toBeLessThanOrEqual(1)
+      expect(units(functions.reciprocal(zero))).toBeLessThanOrEqual(1)
+      // 2^33; of 128 bits 2^31, whose inverse is 2 units.
+      const least = functions.reciprocal(tensorOf(kind, [far(encoding)], encoding))
+      expect(units(least)).toBeLessThanOrEqual(encoding === standard ? 1 : 3)
+      // The 1 that the first division leaves, times 8 (what the polynomial is at 0), is a unit of the second.
+      expect(units(functions.div(x, zero))).toBeLessThanOrEqual(encoding === standard ? 2 : 1)
     }
   })
 
@@ -384,14 +419,14 @@ describe('beyond its domain', () => {
 })
 
 describe('rounds', () => {
-  const of = (f: (x: AnyEncoded) => AnyEncoded, shape: number[]): number => {
+  const of = (f: (x: AnyEncoded) => AnyEncoded, shape: number[], encoding = standard): number => {
     const size = shape.reduce((a, b) => a * b)
     return (
       f(
         tensorOf(
           'floor',
           spread(size, () => 1.5),
-          standard,
+          encoding,
           shape,
         ),
       ) as Rough
@@ -415,6 +450,25 @@ describe('rounds', () => {
     expect(of((x) => functions.softmax(x, -1), [2, 10])).toBe(32 + 32)
     expect(of((x) => functions.logSoftmax(x, -1), [2, 4])).toBe(16 + 20)
     expect(of((x) => functions.logSoftmax(x, -1), [2, 10])).toBe(32 + 30)
+  })
+
+  it('are those that are stated, of 128 bits', () => {
+    const in128 = (f: (x: AnyEncoded) => AnyEncoded, shape: number[]) => of(f, shape, standard128)
+    const counted = Object.entries(table).map(([name, { f }]) => [name, in128((x) => f(x, x), [4])])
+    expect(Object.fromEntries(counted)).toEqual({
+      exp: 14,
+      reciprocal: 24,
+      div: 24,
+      sqrt: 24,
+      rsqrt: 24,
+      log: 22,
+      sigmoid: 36,
+      tanh: 36,
+    })
+    expect(in128((x) => functions.softmax(x, -1), [2, 4])).toBe(18 + 27)
+    expect(in128((x) => functions.softmax(x, -1), [2, 10])).toBe(36 + 38)
+    expect(in128((x) => functions.logSoftmax(x, -1), [2, 4])).toBe(18 + 25)
+    expect(in128((x) => functions.logSoftmax(x, -1), [2, 10])).toBe(36 + 36)
   })
 })
 
@@ -521,7 +575,7 @@ describe('every function', () => {
   }
 
   it.each(Object.entries(all))('%s refuses integers and truths, and says what to do', (_, f) => {
-    const integers = integersOf('test', tf.tensor([1, 2], [2], 'int32'))
+    const integers = integersOf('test', tf.tensor([1, 2], [2], 'int32'), 64)
     for (const x of [integers, integers.less(2)]) {
       expect(() => f(x)).toThrowError(
         expect.objectContaining({ code: 'ERR_PRECISION', message: expect.stringContaining('fixPrecision()') }),
@@ -529,13 +583,16 @@ describe('every function', () => {
     }
   })
 
-  it('refuses scales above 2^24', () => {
-    const x = fixTensor([0.5], { precisionFractional: 25 })
-    for (const [name, f] of Object.entries(all)) {
-      if (name === 'pow') continue
-      expect(() => f(x), name).toThrowError(expect.objectContaining({ code: 'ERR_PRECISION' }))
-    }
-  })
+  it.each([{ precisionFractional: 25 }, { ring: 128, precisionFractional: 37 }] as const)(
+    'refuses scales above 2^24, of 128 bits 2^36: %j',
+    (precision) => {
+      const x = fixTensor([0.5], precision)
+      for (const [name, f] of Object.entries(all)) {
+        if (name === 'pow') continue
+        expect(() => f(x), name).toThrowError(expect.objectContaining({ code: 'ERR_PRECISION' }))
+      }
+    },
+  )
 
   it('keeps shapes and encodings, of scalars and of nothing too', () => {
     for (const [name, f] of Object.entries(all)) {

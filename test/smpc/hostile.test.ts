@@ -52,8 +52,8 @@ async function turns(count = 12): Promise<void> {
   for (let i = 0; i < count; i++) await turn()
 }
 
-const SCALE = { dtype: 'float32', base: 2, precisionFractional: 16 } as const
-const INTEGER = { dtype: 'int32', base: 2, precisionFractional: 0 } as const
+const SCALE = { ring: 64, dtype: 'float32', base: 2, precisionFractional: 16 } as const
+const INTEGER = { ring: 64, dtype: 'int32', base: 2, precisionFractional: 0 } as const
 const MEMBERS = ['bob', 'alice', 'carol'] as const
 type MemberName = (typeof MEMBERS)[number]
 
@@ -160,17 +160,17 @@ class World {
 
   join(group: string, { bob, alice, carol }: Sessions): void {
     const parties = ['bob', 'alice']
-    const join = { group, protocol: 'additive', parties, provider: 'carol' }
+    const join = { group, protocol: 'additive', parties, provider: 'carol', ring: 64 }
     bob.request('secretJoin', { ...join, index: 0 })
     alice.request('secretJoin', { ...join, index: 1 })
-    carol.request('secretProvide', { group, parties })
+    carol.request('secretProvide', { group, parties, ring: 64 })
   }
 
   /** The victim computes x · y + x and opens it: what comes of it, and the codes of what fails. */
   async compute(): Promise<unknown> {
     const { bob, alice, carol } = this.victim
     const operands = [3, 3].map((size) => ({ shape: [size], isSecret: true }))
-    const command = { op: 'mul', operands, attrs: [], divisor: 2 ** 16 } as const
+    const command = { ring: 64, op: 'mul', operands, attrs: [], divisor: 2 ** 16 } as const
     const correlations = additive.correlations(command)
     const [index, dealt] = [this.#index, correlations.length]
     this.#index += dealt
@@ -283,7 +283,7 @@ describe('a stranger', () => {
   const group = 'victim-group'
   const run = { group, seq: 1, index: 0, dealt: 0, op: 'add', attrs: [], divisor: null, out: ['mine'] }
   const theirs = { ...run, operands: ['victim-x', 'victim-y'] }
-  const joining = { group: 'g', protocol: 'additive', parties: ['bob', 'alice'], index: 0, provider: null }
+  const joining = { group: 'g', protocol: 'additive', parties: ['bob', 'alice'], index: 0, provider: null, ring: 64 }
   const dealing = { group, index: 0, correlations: [{ kind: 'square', size: 3 }], ahead: false }
   const sharing = (id: string, names: string[], more: object = {}) => ({
     group: 'g',
@@ -309,9 +309,11 @@ describe('a stranger', () => {
     ['secretJoin', 'ERR_UNKNOWN_PEER', { ...joining, parties: ['bob', 'fay'] }],
     ['secretJoin', 'ERR_PROTOCOL', { ...joining, protocol: 'toString' }],
     ['secretJoin', 'ERR_PROTOCOL', { ...joining, parties: ['bob'] }],
-    ['secretProvide', 'ERR_ID_TAKEN', { group, parties: ['alice', 'eve'] }],
-    ['secretProvide', 'ERR_PARTIES', { group: 'g', parties: ['bob', 'alice'] }],
-    ['secretProvide', 'ERR_PARTIES', { group: 'g', parties: ['alice', 'alice'] }],
+    ['secretJoin', 'ERR_PROTOCOL', { ...joining, ring: 32 }],
+    ['secretProvide', 'ERR_ID_TAKEN', { group, parties: ['alice', 'eve'], ring: 64 }],
+    ['secretProvide', 'ERR_PROTOCOL', { group: 'g', parties: ['alice', 'eve'], ring: 63 }],
+    ['secretProvide', 'ERR_PARTIES', { group: 'g', parties: ['bob', 'alice'], ring: 64 }],
+    ['secretProvide', 'ERR_PARTIES', { group: 'g', parties: ['alice', 'alice'], ring: 64 }],
     ['secretDeal', 'ERR_NOT_FOUND', dealing],
     ['secretDeal', 'ERR_PROTOCOL', { ...dealing, index: -1 }],
     ['secretDeal', 'ERR_PROTOCOL', { ...dealing, correlations: [{ kind: 'triple', size: 3 }] }],
@@ -375,6 +377,8 @@ describe('a stranger', () => {
     // Scales that no caller may choose: where a value stops fitting says how large it is.
     ['fixTensor', 'ERR_PROTOCOL', { ...fixing, encoding: { ...SCALE, base: 10, precisionFractional: 31 } }],
     ['fixTensor', 'ERR_PROTOCOL', { ...fixing, encoding: { ...INTEGER, precisionFractional: 3 } }],
+    ['fixTensor', 'ERR_PROTOCOL', { ...fixing, encoding: { ...SCALE, ring: 96 } }],
+    ['fixTensor', 'ERR_PROTOCOL', { ...fixing, encoding: { ...SCALE, ring: 128, precisionFractional: 53 } }],
     ['floatTensor', 'ERR_WRONG_KIND', { id: 'victim-private', out: 'mine' }],
     ['floatTensor', 'ERR_PERMISSION', { id: 'victim-fixed', out: 'mine' }],
     ['fixedRun', 'ERR_WRONG_KIND', { ...computing, operands: ['victim-private', ringWire([1])] }],
@@ -385,6 +389,19 @@ describe('a stranger', () => {
     ['fixedRun', 'ERR_LIMIT', { ...computing, op: 'tile', operands: [ENCODED], attrs: [[2 ** 40]] }],
     ['fixedRun', 'ERR_PROTOCOL', { ...computing, out: ['a', 'b'] }],
     ['fixedRun', 'ERR_PROTOCOL', { ...computing, encodings: [] }],
+    // What it has, what is sent and what is to come of it are of two rings.
+    ['fixedRun', 'ERR_PROTOCOL', { ...computing, encodings: [{ ...SCALE, ring: 128 }] }],
+    ['fixedRun', 'ERR_PROTOCOL', { ...computing, operands: [ENCODED, { shape: [1], data: new Uint8Array(16) }] }],
+    ['fixedRun', 'ERR_PROTOCOL', { ...computing, operands: [ENCODED, { shape: [1], data: new Uint8Array(0) }] }],
+    [
+      'fixedRun',
+      'ERR_PROTOCOL',
+      {
+        ...computing,
+        operands: [ENCODED, { shape: [1], data: new Uint8Array(16) }],
+        encodings: [{ ...SCALE, ring: 128 }],
+      },
+    ],
     ['fixedGet', 'ERR_PERMISSION', { id: 'victim-fixed', keep: false }],
     ['fixedGet', 'ERR_PERMISSION', { id: ENCODED, keep: false }],
     ['fixedGet', 'ERR_WRONG_KIND', { id: 'victim-private', keep: true }],
@@ -515,7 +532,7 @@ describe('a stranger', () => {
       // Sums of one's own numbers.
       for (const word of words) expect(word < 2n ** 32n || own.has(word)).toBe(true)
     } else expect(answer).toMatchObject({ error: { code: expect.stringMatching(/^ERR_/) } })
-    const join = { group: 'g', protocol: 'additive', parties: ['bob', 'alice'], provider: 'carol' }
+    const join = { group: 'g', protocol: 'additive', parties: ['bob', 'alice'], provider: 'carol', ring: 64 }
     bob.request('secretJoin', { ...join, index: 0 })
     alice.request('secretJoin', { ...join, index: 1 })
     for (const party of [bob, alice]) {
@@ -607,6 +624,7 @@ describe('memory', () => {
       parties: ['bob', 'eve'],
       index: 0,
       provider: null,
+      ring: 64,
     })
     expect(hand(20)).toBe('no answer')
     now.mockRestore()
@@ -618,7 +636,7 @@ describe('memory', () => {
     const world = new World(3, { deposits: 5 })
     const olga = world.as('olga')
     const eve = peersOf(olga, 'eve')
-    const join = { group: 'over', protocol: 'additive', parties: ['bob', 'eve'], index: 0, provider: null }
+    const join = { group: 'over', protocol: 'additive', parties: ['bob', 'eve'], index: 0, provider: null, ring: 64 }
     olga.bob.request('secretJoin', join)
     const parts: Part[] = [opening(1, 0, 8)]
     expect(eve.bob.outcome('secretParts', { group: 'over', parts })).toBe('no answer')
@@ -643,6 +661,7 @@ describe('memory', () => {
         parties: ['bob', 'alice'],
         index: 0,
         provider: null,
+        ring: 64,
       })
     let made = 0
     while (made < 2000 && join(made) === 'no answer') made++
@@ -651,11 +670,39 @@ describe('memory', () => {
     world.close()
   })
 
+  it('refuses elements of another ring than the group is for, and goes on', async () => {
+    const world = new World(3)
+    const { bob, carol } = world.as('mallory')
+    const join = { protocol: 'additive', parties: ['bob', 'alice'], index: 0, provider: null }
+    const bytes = (length: number) => ({ shape: [1], data: new Uint8Array(length) })
+    for (const [ring, right, wrong] of [
+      [64, 8, 16],
+      [128, 16, 8],
+    ] as const) {
+      const put = (group: string, length: number) =>
+        bob.outcome('secretPut', { group, out: `${group}-${length}`, share: bytes(length), privacy: null })
+      const group = `of-${ring}`
+      bob.request('secretJoin', { ...join, group, ring })
+      expect(put(group, right)).toBe('no answer')
+      const run = { group, seq: 1, index: 0, dealt: 0, op: 'add', attrs: [], divisor: null, out: [`out-${ring}`] }
+      const operands = [`${group}-${right}`, bytes(wrong)]
+      expect(bob.outcome('secretRun', { ...run, operands })).toBe('ERR_PROTOCOL')
+      bob.request('secretJoin', { ...join, group: `${group}-other`, ring })
+      expect(put(`${group}-other`, wrong)).toBe('ERR_PROTOCOL')
+      carol.request('secretProvide', { group, parties: ['bob', 'alice'], ring })
+      const masked = { kind: 'masked', size: 3, planes: ring + 1 }
+      const dealing = { group, index: 0, correlations: [masked], ahead: false }
+      expect(carol.outcome('secretDeal', dealing)).toBe('ERR_PROTOCOL')
+    }
+    expect(await world.compute()).toHaveLength(3)
+    world.close()
+  })
+
   it('is bounded for what a provider deals, by the limit of elements', async () => {
     const world = new World(3)
     const { carol } = world.as('mallory')
     const ask = (group: string, correlation: object): number => {
-      carol.request('secretProvide', { group, parties: ['bob', 'alice'] })
+      carol.request('secretProvide', { group, parties: ['bob', 'alice'], ring: 64 })
       return carol.request('secretDeal', { group, index: 0, correlations: [correlation], ahead: false })
     }
     const large = [
@@ -684,7 +731,7 @@ describe('memory', () => {
   it.each(['secretPut', 'secretRandom', 'secretRun'])('is bounded for shares by %s', async (name) => {
     const world = new World(3, { objects: 40 })
     const { bob } = world.as('mallory')
-    const join = { group: 'g', protocol: 'additive', parties: ['bob', 'alice'], index: 0, provider: null }
+    const join = { group: 'g', protocol: 'additive', parties: ['bob', 'alice'], index: 0, provider: null, ring: 64 }
     bob.request('secretJoin', join)
     bob.request('secretPut', { group: 'g', out: 's', share: ringWire([1]), privacy: null })
     for (let i = 1; i < 100; i++) {
@@ -911,6 +958,7 @@ function stepsOf(random: SeededRandom, progress: Progress): Step[] {
       SCALE,
       SCALE,
       { ...SCALE, precisionFractional: 31 },
+      { ...SCALE, ring: 128 },
       INTEGER,
       { ...SCALE, base: 10, precisionFractional: 3 },
       { ...INTEGER, dtype: 'bool' },
@@ -956,6 +1004,7 @@ function stepsOf(random: SeededRandom, progress: Progress): Step[] {
         ]),
         index: random.int(3),
         provider: random.pick([null, 'carol', 'eve', 'bob']),
+        ring: progress.epoch % 8 === 7 ? 128 : 64,
       })
     case 1:
       return one(member(), 'secretProvide', {
@@ -964,6 +1013,7 @@ function stepsOf(random: SeededRandom, progress: Progress): Step[] {
           ['bob', 'alice'],
           ['alice', 'eve'],
         ]),
+        ring: progress.epoch % 8 === 7 ? 128 : 64,
       })
     case 2:
       return one('carol', 'secretDeal', {
@@ -974,8 +1024,8 @@ function stepsOf(random: SeededRandom, progress: Progress): Step[] {
             { kind: 'square', size: random.int(9) },
             { kind: 'product', op: op(), shapes: [shape(), shape()], attrs: attrs() },
             { kind: 'truncation', size: 3, divisor: 1 + random.int(1e6) },
-            { kind: 'masked', size: 3, planes: 1 + random.int(64) },
-            { kind: 'circuit', size: 3, name: random.pick(['lessThan', 'allOnes', 'borrows']), bits: random.int(64) },
+            { kind: 'masked', size: 3, planes: 1 + random.int(128) },
+            { kind: 'circuit', size: 3, name: random.pick(['lessThan', 'allOnes', 'borrows']), bits: random.int(128) },
             { kind: 'bit', size: 3, planes: random.int(5), factors: random.int(3) },
           ]),
         ],
@@ -1025,7 +1075,7 @@ function stepsOf(random: SeededRandom, progress: Progress): Step[] {
       const divisor = flag() && name !== 'negative' && name !== 'zero' ? 2 ** 16 : null
       let correlations: readonly object[] = []
       try {
-        correlations = additive.correlations({ op: name, operands: described, attrs: [], divisor })
+        correlations = additive.correlations({ ring: 64, op: name, operands: described, attrs: [], divisor })
       } catch {
         // What cannot be described is sent all the same.
       }
@@ -1158,7 +1208,7 @@ describe('strangers', () => {
     await turns()
     const before = worlds.map((world) => world.possessions())
     const tensors = tf.memory().numTensors
-    const random = new SeededRandom(46)
+    const random = new SeededRandom(47)
     const counts = { closed: 0, values: 0, failures: 0, silent: 0, delivered: 0, refused: 0 }
     const codes = new Map<string, number>()
     const progress: Progress = { epoch: 0, seq: 0, index: 0, made: 0 }

@@ -59,7 +59,7 @@ const among = (count: number) => [world.parties.slice(0, count), world.options] 
 const unitsOf = (tensor: FixedPrecisionTensor): Words => tensor.publicValue.tensor.data
 const fixed = fixedEncoding('test')
 /** Ring elements as they are, whatever they stand for. */
-const raw = (data: Words, shape: Shape = [data.length]) => new FixedPrecisionTensor(ringTensor(shape, data), fixed)
+const raw = (data: Words, shape: Shape = [data.length]) => new FixedPrecisionTensor(ringTensor(64, shape, data), fixed)
 /** A secret of shares that the test chose. */
 function placed(shape: Shape, shares: readonly Words[]): SharedTensor {
   const [parties, options] = among(shares.length)
@@ -608,7 +608,7 @@ describe('correlations', () => {
     const planes = (i: number) => fields[i] as Planes
     switch (of.kind) {
       case 'product': {
-        const [a, b] = of.shapes.map((shape, i) => ringTensor(shape, words(i)))
+        const [a, b] = of.shapes.map((shape, i) => ringTensor(64, shape, words(i)))
         expect(words(2)).toEqual(ringRow(of.op).clear([a!, b!], of.attrs)[0]!.data)
         if (of.op === 'mul' && sizeOf(of.shapes[0]) === sizeOf(of.shapes[1])) {
           expect(words(2)).toEqual(wordsFrom(Array.from(words(0), (x, i) => x * words(1)[i]!)))
@@ -678,27 +678,31 @@ describe('correlations', () => {
         const data = deal(
           of,
           range(3).map(() => new Prg(seedFrom(random)).stream(0)),
+          64,
         )
-        expect(data.length).toBe(correctionBytes(of))
+        expect(data.length).toBe(correctionBytes(of, 64))
         corrections.add(data)
       }
     }
     expect(fromUniform(corrections)).toBeLessThan(byteBound)
-    const bytes = (of: Correlation) => correctionBytes(of) / 64
+    const bytes = (of: Correlation) => correctionBytes(of, 64) / 64
     expect(bytes({ kind: 'product', op: 'mul', shapes: [[64], [64]], attrs: [] })).toBe(8)
     expect(bytes({ kind: 'square', size: 64 })).toBe(8)
     expect(bytes({ kind: 'truncation', size: 64, divisor: 65_536 })).toBe(16)
     // A matrix triple is as long as the product, not as the factors.
     expect(
-      correctionBytes({
-        kind: 'product',
-        op: 'matMul',
-        shapes: [
-          [8, 100],
-          [100, 8],
-        ],
-        attrs: [],
-      }),
+      correctionBytes(
+        {
+          kind: 'product',
+          op: 'matMul',
+          shapes: [
+            [8, 100],
+            [100, 8],
+          ],
+          attrs: [],
+        },
+        64,
+      ),
     ).toBe(8 * 64)
   })
 })

@@ -10,7 +10,7 @@ import { additive } from '../../src/smpc/protocols/additive.ts'
 import type { Contribution, PartyContext, Protocol } from '../../src/smpc/protocols/protocol.ts'
 import { ring } from '../../src/smpc/ring/choose.ts'
 import type { Planes, Words } from '../../src/smpc/ring/kernels.ts'
-import { bytesOf } from '../../src/smpc/ring/tensor.ts'
+import { bytesOf, ringTensor } from '../../src/smpc/ring/tensor.ts'
 import { type RingOp, ringRow } from '../../src/smpc/ring-ops.ts'
 
 /** Words at which shares and sums of them wrap, or change their sign. */
@@ -39,8 +39,8 @@ export function wrappingShares(random: SeededRandom, secret: Words, parties: num
 export function dealt(of: Correlation, random: SeededRandom, parties: number): (readonly (Words | Planes)[])[] {
   const seeds = Array.from({ length: parties }, () => seedFrom(random))
   const streams = () => seeds.map((seed) => new Prg(seed).stream(0))
-  const correction = deal(of, streams())
-  return streams().map((stream, i) => expand(of, stream, i === parties - 1 ? correction : null))
+  const correction = deal(of, streams(), 64)
+  return streams().map((stream, i) => expand(of, stream, i === parties - 1 ? correction : null, 64))
 }
 
 export interface TogetherOptions {
@@ -79,11 +79,12 @@ export async function together(
   const { attrs = [], divisor, protocol = additive, seq = 1, deal: dealing, onSent } = options
   const parties = operands[0]!.shares.length
   const command = {
+    ring: 64,
     op,
     operands: operands.map(({ shape }) => ({ shape, isSecret: true })),
     attrs,
     divisor: divisor ?? null,
-  }
+  } as const
   const supply = protocol.correlations(command).map((of) => dealing?.(of) ?? dealt(of, random, parties))
   const opening = openings(parties)
   const mail = new Mail(onSent)
@@ -92,7 +93,7 @@ export async function together(
   const contexts = Array.from({ length: parties }, (_, index): PartyContext => {
     let taken = 0
     const streams = new Map<number, PrgStream>()
-    return contextOf(index, seq, {
+    return contextOf({ index, ring: 64 }, seq, {
       take: async () => supply[taken++]![index]!,
       open: async (step, contributions) => opening(step, contributions),
       swap: async (step, outgoing, incoming) => {
@@ -110,7 +111,7 @@ export async function together(
   const results = await Promise.all(
     contexts.map((context, index) => {
       const mine = operands.map(({ shape, shares }) => ({
-        share: protocol.held(index, parties).map((component) => ({ shape, data: shares[component]! })),
+        share: protocol.held(index, parties).map((component) => ringTensor(64, shape, shares[component]!)),
       }))
       return protocol.run(context, op, mine, attrs, divisor ?? null)
     }),

@@ -22,6 +22,7 @@ import {
   whoSawWhat,
 } from 'sotto'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { INTEGER } from '../../src/smpc/encoding.ts'
 import { tellSecret } from '../../src/smpc/group.ts'
 import type { Frame } from '../../src/worker/protocol.ts'
 import { readyForTest } from '../backend.ts'
@@ -265,7 +266,7 @@ describe.each([{ codec: false }, { codec: true }])('a private value, codec: $cod
       // could be told of a false alice.
       for (const fake of [worker('jane', 'mallory'), worker('carol', 'mallory')]) atAlice.reach(fake)
       atAlice.reach(atBob)
-      const members = { group: 'g', parties: ['alice', 'jane'], provider: 'carol' }
+      const members = { group: 'g', parties: ['alice', 'jane'], provider: 'carol', ring: 64 } as const
       tellSecret(atAlice, 'secretJoin', { ...members, protocol: 'additive', index: 0 })
       tellSecret(atAlice, 'secretTake', { group: 'g', from: 'bob', key: 'key-of-alice', out: 'taken', shape: [3] })
       await expectRefused(atAlice.flush())
@@ -583,7 +584,7 @@ describe.each([{ codec: false }, { codec: true }])('a private value, codec: $cod
     it('does not tell a stranger whether it fits 32 bits when it is read as an integer', async () => {
       const read = (x: PointerTensor): void => {
         const fixed = fixPrecision(x)
-        const [whole] = fixed.run('clone', [], { encodings: [{ dtype: 'int32', base: 2, precisionFractional: 0 }] })
+        const [whole] = fixed.run('clone', [], { encodings: [INTEGER[64]] })
         void whole!.floatPrecision()
       }
       // At scale 2^16 the one is 2^32.

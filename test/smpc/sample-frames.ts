@@ -13,7 +13,7 @@ const OUT = 'z'
 const words = new Uint8Array([0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0])
 const ring = { shape: [2], data: words } as const
 const seed = Uint8Array.from({ length: 32 }, (_, i) => i)
-const encoding = { dtype: 'float32', base: 2, precisionFractional: 16 } as const
+const encoding = { ring: 64, dtype: 'float32', base: 2, precisionFractional: 16 } as const
 const group = { group: GROUP }
 const parties = ['bob', 'alice', 'jane']
 const keys = [
@@ -48,8 +48,8 @@ export const sampleCorrelations: { readonly [K in CorrelationKind]: Extract<Corr
 
 /** One body per message. */
 export const sampleBodies: { readonly [N in SecretMessage]: SecretRequest<N> } = {
-  secretJoin: { ...group, protocol: 'additive', parties, index: 0, provider: 'carol' },
-  secretProvide: { ...group, parties },
+  secretJoin: { ...group, protocol: 'additive', parties, index: 0, provider: 'carol', ring: 64 },
+  secretProvide: { ...group, parties, ring: 64 },
   secretPut: { ...group, out: X, share: { shape: [2], seed }, privacy: null },
   secretRandom: { ...group, seq: 3, out: Y, shape: [2] },
   secretShare: { ...group, protocol: 'additive', id: X, encoding, to: keys, provider: 'carol' },

@@ -41,13 +41,13 @@ const fixed = fixedEncoding('test')
 /** A secret whose elements are all the same number of units. */
 function constant(world: World, units: bigint, shape: Shape): SharedTensor {
   const data = new BigUint64Array(sizeOf(shape)).fill(BigInt.asUintN(64, units))
-  return share(new FixedPrecisionTensor(ringTensor(shape, data), fixed), world.parties, world.options)
+  return share(new FixedPrecisionTensor(ringTensor(64, shape, data), fixed), world.parties, world.options)
 }
 /** The largest number that is encoded. */
 const LARGEST = 2n ** 50n - 1n
 
 const lowBits = (x: SharedTensor, count: number): SharedTensor =>
-  x.run('lowBits', [], { attrs: [count], encodings: [TRUTH] })[0]!
+  x.run('lowBits', [], { attrs: [count], encodings: [TRUTH[64]] })[0]!
 
 interface Operation {
   readonly name: string
@@ -419,7 +419,7 @@ describe.each(all)('cost of %s sharing', (protocol) => {
   const secretOf = (shape: Shape, seed = 1): SharedTensor => {
     const random = new SeededRandom(seed)
     const data = BigUint64Array.from({ length: sizeOf(shape) }, () => BigInt(1 + random.int(2 ** 18)))
-    return share(new FixedPrecisionTensor(ringTensor(shape, data), fixed), world.parties, world.options)
+    return share(new FixedPrecisionTensor(ringTensor(64, shape, data), fixed), world.parties, world.options)
   }
 
   interface Counted extends Cost {

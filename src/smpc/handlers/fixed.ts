@@ -17,7 +17,7 @@ export const fixedHandlers: SecretHandlers<'fixTensor' | 'floatTensor' | 'fixedR
   fixTensor(session, { id, out, encoding }) {
     checkNew(session, [out])
     const source = sourceOf(session, 'fixPrecision', id, encoding)
-    checkRoom(session, 'fixPrecision', [roomFor(source.shape)])
+    checkRoom(session, 'fixPrecision', [roomFor(encoding.ring)(source.shape)])
     const { value, failure, failed } = source.encode()
     session.host.store.add(out, new StoredFixed(session, value, encoding, source.access, failure))
     if (failed !== null) throw failed
@@ -50,11 +50,15 @@ export const fixedHandlers: SecretHandlers<'fixTensor' | 'floatTensor' | 'fixedR
     checkNew(session, out)
     const row = ringRow(op)
     const attrs = given.map((attr) => attr ?? undefined)
+    const { ring: bits } = encodings[0]!
     const found = operands.map((operand) =>
       typeof operand === 'string'
         ? (session.host.store.other(operand, 'fixed', session) as StoredFixed)
-        : { value: publicOperand(session, operand), access: PUBLIC, failure: null },
+        : { value: publicOperand(session, operand, bits), access: PUBLIC, failure: null },
     )
+    if (found.some(({ value }) => value.ring !== bits) || encodings.some((encoding) => encoding.ring !== bits)) {
+      throw sottoError('ERR_PROTOCOL', `${op}: operands and results expected of one ring`)
+    }
     const values = found.map(({ value }) => value)
     const shapes = row.shapes(
       values.map(({ shape }) => shape),
@@ -63,14 +67,14 @@ export const fixedHandlers: SecretHandlers<'fixTensor' | 'floatTensor' | 'fixedR
     if (shapes.length !== out.length || encodings.length !== out.length) {
       throw sottoError('ERR_PROTOCOL', `${op}: gives ${shapes.length} results, ${out.length} were named`)
     }
-    checkRoom(session, op, shapes.map(roomFor))
+    checkRoom(session, op, shapes.map(roomFor(bits)))
     const access = derivedFrom(found.reduce((sum: Access, one) => combine(sum, one.access), PUBLIC))
     const before = found.find(({ failure }) => failure !== null)?.failure ?? null
     const made = guarded(
       session,
       access,
       before,
-      () => shapes.map(ringZeros),
+      () => shapes.map((shape) => ringZeros(bits, shape)),
       () => runClear(op as RingOp, values, attrs, divisor === null ? null : BigInt(divisor)),
     )
     made.values.forEach((value, i) => {

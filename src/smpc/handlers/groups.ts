@@ -8,6 +8,7 @@ import { membersOf } from '../members.ts'
 import { Party } from '../party.ts'
 import { checkParties, protocolOf } from '../protocols/index.ts'
 import { Provider } from '../provider.ts'
+import type { RingBits } from '../ring/kernels.ts'
 
 export const groupHandlers: SecretHandlers<
   'secretJoin' | 'secretProvide' | 'secretDeal' | 'secretStats' | 'secretParts'
@@ -37,7 +38,7 @@ export const groupHandlers: SecretHandlers<
       throw sottoError('ERR_NOT_FOUND', 'this session has made the worker no provider of that group')
     }
     try {
-      for (const correlation of correlations) checkElements(session, correlation)
+      for (const correlation of correlations) checkSize(session, correlation, member.options.ring)
       member.deal(index, correlations, ahead)
     } catch (error) {
       member.end(error)
@@ -63,8 +64,11 @@ function checkMembers(names: readonly string[]): void {
   throw sottoError('ERR_PARTIES', 'each party, and the provider, is a worker of its own')
 }
 
-function checkElements(session: HostSession, correlation: Correlation): void {
+function checkSize(session: HostSession, correlation: Correlation, ring: RingBits): void {
   const { elements } = session.host.limits
+  if (correlation.kind === 'masked' && correlation.planes > ring) {
+    throw sottoError('ERR_PROTOCOL', `deal: elements of ${ring} bits have no ${correlation.planes} planes`)
+  }
   if (elementsOf(correlation) <= elements) return
   throw sottoError('ERR_LIMIT', `deal: a ${correlation.kind} is above the limit of ${elements} elements`)
 }

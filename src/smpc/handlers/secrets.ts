@@ -29,6 +29,7 @@ import { Party } from '../party.ts'
 import { checkParties, protocolOf } from '../protocols/index.ts'
 import type { Share } from '../protocols/protocol.ts'
 import { ring } from '../ring/choose.ts'
+import type { RingBits } from '../ring/kernels.ts'
 import { ringTensor, roomFor } from '../ring/tensor.ts'
 import { sourceOf, specFor } from '../stored-fixed.ts'
 import { shareFrom, sharesOf } from '../stored-share.ts'
@@ -49,7 +50,7 @@ export const secretHandlers: SecretHandlers<
   secretPut(session, { group, out, share, privacy }) {
     const party = partyOf(session, group)
     together(party, () => {
-      checkNewShare(session, 'share', out, share.shape)
+      checkNewShare(party, 'share', out, share.shape)
       party.store(out, share.shape, shareIn(party, share), { access: accessOf(privacy, session.name) })
     })
   },
@@ -57,14 +58,14 @@ export const secretHandlers: SecretHandlers<
   secretRandom(session, { group, seq, out, shape }) {
     const party = partyOf(session, group)
     together(party, () => {
-      checkNewShare(session, 'sharedRandom', out, shape)
+      checkNewShare(party, 'sharedRandom', out, shape)
       party.random(seq, out, shape)
     })
   },
 
   secretShare(session, { group, protocol, id, encoding, to, provider }) {
     const names = to.map(({ name }) => name)
-    checkClaims(session, group, { protocol, names, provider })
+    checkClaims(session, group, { protocol, ring: encoding.ring, names, provider })
     const others = [...names, ...(provider === null ? [] : [provider])].filter((name) => name !== session.host.id)
     let failed: Error | null = null
     try {
@@ -102,7 +103,7 @@ export const secretHandlers: SecretHandlers<
       }
       const access = accessFrom(deposit.access)
       checkGroup(session, party, from, deposit, access)
-      checkNewShare(session, 'share', out, shape)
+      checkNewShare(party, 'share', out, shape)
       party.store(out, shape, shareIn(party, deposit), { access, failure: deposit.failure ?? null })
     })
   },
@@ -166,15 +167,16 @@ export const secretHandlers: SecretHandlers<
     if (opened.length !== from.length || opened.some((piece) => showShape(piece.shape) !== showShape(shape))) {
       throw sottoError('ERR_OUT_OF_STEP', `shares of a secret of shape ${showShape(shape)} were expected`)
     }
+    const { ring: bits } = encoding
     const spec = specFor(encoding, shape)
     checkRoom(session, 'reveal', [spec])
     checkNew(session, [out])
-    const words = opened.map((piece) => shareFrom(piece)[0]!.data).reduce((a, b) => ring().add(a, b))
+    const words = opened.map((piece) => shareFrom(bits, piece)[0]!.data).reduce((a, b) => ring(bits).add(a, b))
     const access = opened.map((piece) => accessFrom(piece.access)).reduce(combine)
     const failure = opened.find((piece) => piece.failure !== undefined)?.failure ?? null
     const value = failure
       ? tf.zeros([...shape], encoding.dtype)
-      : new FixedPrecisionTensor(ringTensor(shape, words), encoding).floatPrecision()
+      : new FixedPrecisionTensor(ringTensor(bits, shape, words), encoding).floatPrecision()
     recordCame(session, 'reveal', spec, { from: from.map(({ name }) => name).join(' + '), how: 'opened' })
     storeTensor(session, out, new Tracked(tf.keep(value)), { access, labels, failure })
   },
@@ -191,8 +193,8 @@ function refuseOpening(session: HostSession, spec: Spec, details: { to?: string;
   refuse(session, 'reveal', spec, details, sottoError('ERR_CONSENT', message, { owners, job, to }))
 }
 
-function checkNewShare(session: HostSession, operation: string, out: string, shape: Shape): void {
-  checkRoom(session, operation, [roomFor(shape)])
+function checkNewShare({ session, options }: Party, operation: string, out: string, shape: Shape): void {
+  checkRoom(session, operation, [roomFor(options.ring)(shape)])
   checkNew(session, [out])
 }
 
@@ -204,19 +206,20 @@ export function hand(session: HostSession, to: string, key: string, content: Dep
 
 /** A share as it came, of as many components as this party holds. */
 function shareIn(party: Party, wire: ShareWire): Share {
-  const share = shareFrom(wire)
+  const share = shareFrom(party.options.ring, wire)
   if (share.length === party.held.length) return share
   throw sottoError('ERR_OUT_OF_STEP', `a share of ${party.options.protocol.name} has ${party.held.length} components`)
 }
 
 interface Claims {
   readonly protocol: string
+  readonly ring: RingBits
   readonly names: readonly string[]
   readonly provider: string | null
 }
 
 /** Where this worker is a party itself, it knows who the others are, and need not take a caller's word for it. */
-function checkClaims(session: HostSession, id: string, { protocol, names, provider }: Claims): void {
+function checkClaims(session: HostSession, id: string, { protocol, ring: bits, names, provider }: Claims): void {
   if (new Set([...names, provider]).size !== names.length + 1) {
     throw sottoError('ERR_PARTIES', 'share: each party, and the provider, is a worker of its own')
   }
@@ -225,8 +228,8 @@ function checkClaims(session: HostSession, id: string, { protocol, names, provid
   if (!(member instanceof Party)) return
   const { parties: known, provider: dealer, protocol: mine } = member.options
   const isSame = known.length === names.length && known.every((name, i) => name === names[i])
-  if (dealer === provider && mine.name === protocol && isSame) return
-  throw sottoError('ERR_PARTIES', 'share: the parties named are not those of the group')
+  if (dealer === provider && mine.name === protocol && member.options.ring === bits && isSame) return
+  throw sottoError('ERR_PARTIES', 'share: the parties named are not those of the group, or not of that ring')
 }
 
 /**

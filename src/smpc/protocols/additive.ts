@@ -1,5 +1,5 @@
 /**
- * Additive sharing among n ≥ 2 parties with a provider: x = x_0 + … + x_{n−1} mod 2^64.
+ * Additive sharing among n ≥ 2 parties with a provider: x = x_0 + … + x_{n−1} mod 2^l, l = 64 or 128.
  *
  * Semi-honest; holds while one party keeps its share to itself and the provider colludes with none. What parties open is
  * masked by fresh uniform values, so sizes and numbers of messages depend on shapes alone, and what a party receives is
@@ -7,26 +7,26 @@
  */
 import { sizeOf } from '../../tensor/shape.ts'
 import { type CircuitName, circuitOf, type Layer, strideOf } from '../circuits.ts'
-import { bitsToWords, type Correlation, correctionBytes, plane } from '../correlations.ts'
+import { bitsToElements, type Correlation, correctionBytes, plane } from '../correlations.ts'
 import { Prg, randomSeed } from '../prg.ts'
 import { ring } from '../ring/choose.ts'
-import type { Planes, Words } from '../ring/kernels.ts'
+import { type Planes, type RingBits, type Words, wordsPerElement } from '../ring/kernels.ts'
 import * as rt from '../ring/tensor.ts'
 import { type RingTensor, ringTensor } from '../ring/tensor.ts'
 import { type RingRow, ringRow } from '../ring-ops.ts'
 import type { CommandShape, Contribution, Cost, PartyContext, PartyOperand, Protocol, Share } from './protocol.ts'
 
-const HALF = 1n << 62n
+/** What is added to make numbers positive that are divided: 2^(l−2). */
+const half = (bits: RingBits): bigint => 1n << BigInt(bits - 2)
 /** Bits below the sign. */
-const LOW_BITS = 63
-const ALL_BITS = 64
+const lowBitsOf = (bits: RingBits): number => bits - 1
 
 const isSecret = (operand: PartyOperand): operand is { readonly share: Share } => 'share' in operand
 const tensorOf = (operand: PartyOperand): RingTensor => (isSecret(operand) ? operand.share[0]! : operand.known)
 
 /** A public value as a share: the first party holds it, the others hold zero. */
 const shareOf = ({ index }: PartyContext, operand: PartyOperand): RingTensor =>
-  isSecret(operand) || index === 0 ? tensorOf(operand) : rt.ringZeros(tensorOf(operand).shape)
+  isSecret(operand) || index === 0 ? tensorOf(operand) : rt.ringZeros(tensorOf(operand).ring, tensorOf(operand).shape)
 
 /** One opening, of contributions that are all words. */
 async function openWords(context: PartyContext, ...list: readonly Words[]): Promise<readonly Words[]> {
@@ -36,7 +36,7 @@ async function openWords(context: PartyContext, ...list: readonly Words[]): Prom
 /**
  * z = f(x, y) for a bilinear f, from a triple c = f(a, b): opens d = x−a and e = y−b, and
  * z = c + f(d, b) + f(a, e) + f(d, e), the last term at one party (Beaver, CRYPTO '91).
- * One round; 8 bytes for each element of x and of y.
+ * One round; 8 bytes for each element of x and of y (16 of 128 bits, as below wherever 8 stand for an element).
  */
 async function product(
   context: PartyContext,
@@ -46,46 +46,50 @@ async function product(
   y: RingTensor,
   attrs: readonly unknown[],
 ): Promise<RingTensor> {
+  const kernels = ring(context.ring)
   const [a, b, c] = (await context.take()) as Words[]
-  const [d, e] = await openWords(context, ring().sub(x.data, a!), ring().sub(y.data, b!))
+  const [d, e] = await openWords(context, kernels.sub(x.data, a!), kernels.sub(y.data, b!))
   const addsPublic = context.index === 0
   const [shape] = row.shapes([x.shape, y.shape], attrs)
   if (op === 'mul' && x.data.length === c!.length && y.data.length === c!.length) {
-    return { shape: shape!, data: ring().beaver(c!, a!, b!, d!, e!, addsPublic) }
+    return { ring: context.ring, shape: shape!, data: kernels.beaver(c!, a!, b!, d!, e!, addsPublic) }
   }
-  const at = (like: RingTensor, data: Words): RingTensor => ({ shape: like.shape, data })
+  const at = (like: RingTensor, data: Words): RingTensor => ({ ...like, data })
   // f(d, b) + f(d, e) is f(d, b + e).
-  const right = addsPublic ? ring().add(b!, e!) : b!
+  const right = addsPublic ? kernels.add(b!, e!) : b!
   const [left] = row.clear([at(x, d!), at(y, right)], attrs)
   const [rest] = row.clear([at(x, a!), at(y, e!)], attrs)
-  return { shape: shape!, data: ring().add(c!, ring().add(left!.data, rest!.data)) }
+  return { ring: context.ring, shape: shape!, data: kernels.add(c!, kernels.add(left!.data, rest!.data)) }
 }
 
 /** x² = c + 2·a·d + d² from c = a², d = x−a opened. One round, 8 bytes an element. */
 async function square(context: PartyContext, x: RingTensor): Promise<RingTensor> {
+  const kernels = ring(context.ring)
   const [a, c] = (await context.take()) as Words[]
-  const [d] = await openWords(context, ring().sub(x.data, a!))
-  return { shape: x.shape, data: ring().beaver(c!, a!, a!, d!, d!, context.index === 0) }
+  const [d] = await openWords(context, kernels.sub(x.data, a!))
+  return { ...x, data: kernels.beaver(c!, a!, a!, d!, d!, context.index === 0) }
 }
 
 /**
- * x / divisor for −2^62 ≤ x < 2^62, its floor or one more, or within 1.5 units unless the divisor is a power of two: opens
- * c = x + 2^62 + r; see `RingKernels.truncate` (ePrint 2020/338 §5.1). One round, 8 bytes an element. The error of a power
+ * x / divisor for −2^(l−2) ≤ x < 2^(l−2), its floor or one more, or within 1.5 units unless the divisor is a power of two:
+ * opens c = x + 2^(l−2) + r; see `RingKernels.truncate` (ePrint 2020/338 §5.1). One round, 8 bytes an element. The error of a power
  * of two is 1 with the probability of the part cut off, so that the mean is right.
  */
 async function truncate(context: PartyContext, x: RingTensor, divisor: number): Promise<RingTensor> {
   const [r, quotient, top] = (await context.take()) as Words[]
+  const kernels = ring(context.ring)
   const addsPublic = context.index === 0
-  const shifted = addsPublic ? ring().addScalar(x.data, HALF) : x.data
-  const [c] = await openWords(context, ring().add(shifted, r!))
-  return { shape: x.shape, data: ring().truncate(c!, quotient!, top!, BigInt(divisor), addsPublic) }
+  const shifted = addsPublic ? kernels.addScalar(x.data, half(context.ring)) : x.data
+  const [c] = await openWords(context, kernels.add(shifted, r!))
+  return { ...x, data: kernels.truncate(c!, quotient!, top!, BigInt(divisor), addsPublic) }
 }
 
 /** Opens x + r, whose lowest bits are dealt as boolean shares: c in clear, and the planes of c and of r. */
 async function opened(context: PartyContext, x: Words): Promise<{ c: Planes; r: Planes }> {
   const [mask, r] = (await context.take()) as [Words, Planes]
-  const [c] = await openWords(context, ring().add(x, mask))
-  return { c: ring().toPlanes(c!), r }
+  const kernels = ring(context.ring)
+  const [c] = await openWords(context, kernels.add(x, mask))
+  return { c: kernels.toPlanes(c!), r }
 }
 
 /** All And gates of a layer, masked, opened and put together. */
@@ -168,39 +172,41 @@ async function injected(
   const [b, ...dealt] = (await context.take()) as [Planes, ...Words[]]
   const a = dealt.slice(0, factors.length)
   const [truth, ...products] = dealt.slice(factors.length)
-  const masked = factors.map((y, j): Contribution => ({ words: ring().sub(y, a[j]!) }))
-  const [t, ...d] = (await context.open({ planes: ring().xor(bits, b) }, ...masked)) as [Planes, ...Words[]]
-  const known = bitsToWords(t, size, planes)
+  const kernels = ring(context.ring)
+  const masked = factors.map((y, j): Contribution => ({ words: kernels.sub(y, a[j]!) }))
+  const [t, ...d] = (await context.open({ planes: kernels.xor(bits, b) }, ...masked)) as [Planes, ...Words[]]
+  const known = bitsToElements(t, size, planes, kernels)
   // 1 − 2t: a sign.
-  const sign = ring().addScalar(ring().mulScalar(known, -2n), 1n)
-  const flipped = ring().mul(sign, truth!)
-  const bit = context.index === 0 ? ring().add(known, flipped) : flipped
+  const sign = kernels.addScalar(kernels.mulScalar(known, -2n), 1n)
+  const flipped = kernels.mul(sign, truth!)
+  const bit = context.index === 0 ? kernels.add(known, flipped) : flipped
   return [
     bit,
     ...factors.map((y, j) => {
-      const whenDealt = ring().add(ring().mul(d[j]!, truth!), products[j]!)
-      return ring().add(ring().mul(known, y), ring().mul(sign, whenDealt))
+      const whenDealt = kernels.add(kernels.mul(d[j]!, truth!), products[j]!)
+      return kernels.add(kernels.mul(known, y), kernels.mul(sign, whenDealt))
     }),
   ]
 }
 
 /**
- * The sign of x, and the sign times others: opens c = x + r, then msb(x) = c_63 ⊕ r_63 ⊕ [c mod 2^63 < r mod 2^63], the
- * comparison by a tree of six levels whose leaves are local because c is known. Eight rounds; 8 bytes for c, 22.6 for
- * the tree, an eighth for the bit, 8 for each factor.
+ * The sign of x, and the sign times others: opens c = x + r, then with m = l − 1, msb(x) = c_m ⊕ r_m ⊕ [c mod 2^m < r mod
+ * 2^m], the comparison by a tree of six levels whose leaves are local because c is known. Eight rounds; 8 bytes for c,
+ * 22.6 for the tree, an eighth for the bit, 8 for each factor. Of 128 bits seven levels and 46.5 bytes for the tree.
  */
 async function negative(
   context: PartyContext,
   x: RingTensor,
   others: readonly RingTensor[],
 ): Promise<readonly RingTensor[]> {
-  const size = x.data.length
+  const size = sizeOf(x.shape)
   const stride = strideOf(size)
+  const low = lowBitsOf(context.ring)
   const { c, r } = await opened(context, x.data)
-  const registers = comparedTo(context, c, r, LOW_BITS, stride)
-  await runCircuit(context, 'lessThan', LOW_BITS, registers, stride)
-  const borrow = ring().xor(registers[LOW_BITS - 1]!, plane(r, LOW_BITS, stride))
-  const sign = context.index === 0 ? ring().xor(borrow, plane(c, LOW_BITS, stride)) : borrow
+  const registers = comparedTo(context, c, r, low, stride)
+  await runCircuit(context, 'lessThan', low, registers, stride)
+  const borrow = ring().xor(registers[low - 1]!, plane(r, low, stride))
+  const sign = context.index === 0 ? ring().xor(borrow, plane(c, low, stride)) : borrow
   const results = await injected(
     context,
     sign,
@@ -208,18 +214,19 @@ async function negative(
     1,
     others.map(({ data }) => data),
   )
-  return results.map((data) => ({ shape: x.shape, data }))
+  return results.map((data) => ({ ...x, data }))
 }
 
 /** Whether x is 0: whether all bits of c = x + r and of r agree. Eight rounds; 8 bytes, 15.8 for the tree, an eighth. */
 async function zero(context: PartyContext, x: RingTensor): Promise<readonly RingTensor[]> {
-  const size = x.data.length
+  const size = sizeOf(x.shape)
   const stride = strideOf(size)
+  const { ring: bits } = context
   const { c, r } = await opened(context, x.data)
-  const registers = comparedTo(context, c, r, ALL_BITS, stride).slice(ALL_BITS)
-  await runCircuit(context, 'allOnes', ALL_BITS, registers, stride)
-  const [bit] = await injected(context, registers[ALL_BITS - 1]!, size, 1, [])
-  return [{ shape: x.shape, data: bit! }]
+  const registers = comparedTo(context, c, r, bits, stride).slice(bits)
+  await runCircuit(context, 'allOnes', bits, registers, stride)
+  const [bit] = await injected(context, registers[bits - 1]!, size, 1, [])
+  return [{ ...x, data: bit! }]
 }
 
 /**
@@ -227,7 +234,7 @@ async function zero(context: PartyContext, x: RingTensor): Promise<readonly Ring
  * 2 + ⌈log2(count − 1)⌉ rounds.
  */
 async function lowBits(context: PartyContext, x: RingTensor, count: number): Promise<readonly RingTensor[]> {
-  const size = x.data.length
+  const size = sizeOf(x.shape)
   const stride = strideOf(size)
   const { c, r } = await opened(context, x.data)
   const registers = comparedTo(context, c, r, count - 1, stride)
@@ -239,16 +246,16 @@ async function lowBits(context: PartyContext, x: RingTensor, count: number): Pro
   const all = context.index === 0 ? ring().xor(mine, c.subarray(0, count * stride)) : mine
   const [words] = await injected(context, all, size, count, [])
   // Plane by plane to value by value.
-  const turned = ringRow('transpose').clear([{ shape: [count, size], data: words! }], [[1, 0]])
-  return [{ shape: [...x.shape, count], data: turned[0]!.data }]
+  const turned = ringRow('transpose').clear([ringTensor(context.ring, [count, size], words!)], [[1, 0]])
+  return [rt.reshaped(turned[0]!, [...x.shape, count])]
 }
 
 /** Whether a public factor can make a share the same at all parties and in all runs. */
-const hasZero = ({ data }: RingTensor): boolean => data.includes(0n)
+const hasZero = (x: RingTensor): boolean => (x.ring === 64 ? x.data.includes(0n) : rt.numbersOf(x).includes(0n))
 
 /** A share that says nothing of how it came about: multiplied by a public zero, all shares would be zero. */
-async function fresh(context: PartyContext, { shape, data }: RingTensor): Promise<RingTensor> {
-  return { shape, data: ring().add(data, await context.zeros(data.length)) }
+async function fresh(context: PartyContext, x: RingTensor): Promise<RingTensor> {
+  return { ...x, data: ring(x.ring).add(x.data, await context.zeros(x.data.length)) }
 }
 
 function bilinear(
@@ -301,7 +308,7 @@ function undivided(
 }
 
 /** The correlations of a command before its division. */
-function undividedCorrelations({ op, operands, attrs }: CommandShape): Correlation[] {
+function undividedCorrelations({ ring: bits, op, operands, attrs }: CommandShape): Correlation[] {
   const row = ringRow(op)
   const size = sizeOf(operands[0]!.shape)
   if (row.kind === 'linear') return []
@@ -315,14 +322,14 @@ function undividedCorrelations({ op, operands, attrs }: CommandShape): Correlati
       return [{ kind: 'square', size }]
     case 'negative':
       return [
-        { kind: 'masked', size, planes: ALL_BITS },
-        { kind: 'circuit', size, name: 'lessThan', bits: LOW_BITS },
+        { kind: 'masked', size, planes: bits },
+        { kind: 'circuit', size, name: 'lessThan', bits: lowBitsOf(bits) },
         { kind: 'bit', size, planes: 1, factors: operands.length - 1 },
       ]
     case 'zero':
       return [
-        { kind: 'masked', size, planes: ALL_BITS },
-        { kind: 'circuit', size, name: 'allOnes', bits: ALL_BITS },
+        { kind: 'masked', size, planes: bits },
+        { kind: 'circuit', size, name: 'allOnes', bits },
         { kind: 'bit', size, planes: 1, factors: 0 },
       ]
     case 'lowBits': {
@@ -339,21 +346,22 @@ function undividedCorrelations({ op, operands, attrs }: CommandShape): Correlati
 }
 
 /** What parties open on account of a correlation. */
-function costOf(correlation: Correlation): { rounds: number; bytes: number } {
+function costOf(correlation: Correlation, bits: RingBits): { rounds: number; bytes: number } {
+  const element = bits / 8
   switch (correlation.kind) {
     case 'product':
-      return { rounds: 1, bytes: 8 * correlation.shapes.reduce((total, shape) => total + sizeOf(shape), 0) }
+      return { rounds: 1, bytes: element * correlation.shapes.reduce((total, shape) => total + sizeOf(shape), 0) }
     case 'square':
     case 'truncation':
     case 'masked':
-      return { rounds: 1, bytes: 8 * correlation.size }
+      return { rounds: 1, bytes: element * correlation.size }
     case 'circuit': {
       const { layers, wires } = circuitOf(correlation.name, correlation.bits)
       return { rounds: layers.length, bytes: wires * strideOf(correlation.size) }
     }
     case 'bit': {
       const { size, planes, factors } = correlation
-      return { rounds: 1, bytes: planes * strideOf(size) + 8 * factors * planes * size }
+      return { rounds: 1, bytes: planes * strideOf(size) + element * factors * planes * size }
     }
   }
 }
@@ -378,15 +386,17 @@ export const additive: Protocol = {
 
   cost(command): Cost {
     const list = correlations(command)
-    const costs = list.map(costOf)
+    const costs = list.map((correlation) => costOf(correlation, command.ring))
     return {
       rounds: costs.reduce((total, { rounds }) => total + rounds, 0),
       bytes: costs.reduce((total, { bytes }) => total + bytes, 0),
-      provider: list.reduce((total, correlation) => total + correctionBytes(correlation), 0),
+      provider: list.reduce((total, correlation) => total + correctionBytes(correlation, command.ring), 0),
     }
   },
 
-  random: (_, shape) => [ringTensor(shape, new Prg(randomSeed()).stream(0).words(sizeOf(shape)))],
+  random: ({ ring: bits }, shape) => [
+    ringTensor(bits, shape, new Prg(randomSeed()).stream(0).words(wordsPerElement(bits) * sizeOf(shape))),
+  ],
 
   run(context, op, operands, attrs, divisor) {
     const results = undivided(context, op, operands, attrs)

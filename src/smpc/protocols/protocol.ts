@@ -6,7 +6,7 @@
 import type { Shape } from '../../tensor/shape.ts'
 import type { Correlation } from '../correlations.ts'
 import type { PrgStream } from '../prg.ts'
-import type { Planes, Words } from '../ring/kernels.ts'
+import type { Planes, RingBits, Words } from '../ring/kernels.ts'
 import type { RingTensor } from '../ring/tensor.ts'
 import type { RingOp } from '../ring-ops.ts'
 
@@ -18,6 +18,8 @@ export type PartyOperand = { readonly share: Share } | { readonly known: RingTen
 
 /** What a command is, without its values. */
 export interface CommandShape {
+  /** Bits of the elements. */
+  readonly ring: RingBits
   readonly op: RingOp
   readonly operands: readonly { readonly shape: Shape; readonly isSecret: boolean }[]
   readonly attrs: readonly unknown[]
@@ -52,6 +54,8 @@ export interface Incoming {
 export interface PartyContext {
   /** Position among the parties, from 0. The first adds what is public. */
   readonly index: number
+  /** Bits of the elements of the command. */
+  readonly ring: RingBits
   /** The number of the command. */
   readonly seq: number
   /** This party's shares of the next correlation of the command. */

@@ -1,13 +1,13 @@
 /**
- * Replicated sharing among three parties without a provider: x = x_0 + x_1 + x_2 mod 2^64, and party i holds x_i and
- * x_{i+1}.
+ * Replicated sharing among three parties without a provider: x = x_0 + x_1 + x_2 mod 2^l, l = 64 or 128, and party i holds
+ * x_i and x_{i+1}.
  *
  * Semi-honest with an honest majority: holds while no two of the three pool what they hold. Pairs of parties have a seed
  * in common that the third does not know; what a party receives is masked by what it cannot draw, so that it is uniform
  * whatever the secrets are, and sizes and numbers of messages depend on shapes alone.
  */
 import { type Shape, sizeOf } from '../../tensor/shape.ts'
-import type { Words } from '../ring/kernels.ts'
+import { type Words, wordsPerElement } from '../ring/kernels.ts'
 import { add, type RingTensor, ringTensor, ringZeros } from '../ring/tensor.ts'
 import { type RingOp, ringRow } from '../ring-ops.ts'
 import type { CommandShape, Cost, PartyContext, PartyOperand, Protocol, Share } from './protocol.ts'
@@ -25,10 +25,13 @@ const isSecret = (operand: PartyOperand): operand is { readonly share: Share } =
 function shareOf({ index }: PartyContext, operand: PartyOperand): Share {
   if (isSecret(operand)) return operand.share
   const { known } = operand
-  return held(index).map((component) => (component === 0 ? known : ringZeros(known.shape)))
+  return held(index).map((component) => (component === 0 ? known : ringZeros(known.ring, known.shape)))
 }
 
-const toShare = (shape: Shape, [mine, next]: Pair<Words>): Share => [ringTensor(shape, mine), ringTensor(shape, next)]
+const toShare = ({ ring }: Seat, shape: Shape, [mine, next]: Pair<Words>): Share => [
+  ringTensor(ring, shape, mine),
+  ringTensor(ring, shape, next),
+]
 const wordsOfShare = ([mine, next]: Share): Pair<Words> => [mine!.data, next!.data]
 
 /** What a linear or half-public row makes of each component. */
@@ -46,10 +49,10 @@ function local(op: RingOp, operands: readonly Share[], attrs: readonly unknown[]
 type Undivided = { readonly shape: Shape } & Dividend
 
 const divided = async (seat: Seat, of: Undivided, divisor: number): Promise<Share> =>
-  toShare(of.shape, await truncated(seat, of, divisor))
+  toShare(seat, of.shape, await truncated(seat, of, divisor))
 
 async function reshared(seat: Seat, { shape, data }: RingTensor): Promise<Share> {
-  return toShare(shape, await seat.reshare(data))
+  return toShare(seat, shape, await seat.reshare(data))
 }
 
 /** The bilinear rows of two secrets, and the square. */
@@ -103,14 +106,14 @@ async function together(
   const { shape } = x[0]!
   switch (op) {
     case 'refresh':
-      return [await reshared(seat, add(x[0]!, ringTensor(shape, seat.zeros(sizeOf(shape)))))]
+      return [await reshared(seat, add(x[0]!, ringTensor(seat.ring, shape, seat.zeros(sizeOf(shape)))))]
     case 'negative':
-      return (await bits.negative(seat, x, others)).map((pair) => toShare(shape, pair))
+      return (await bits.negative(seat, x, others)).map((pair) => toShare(seat, shape, pair))
     case 'zero':
-      return [toShare(shape, await bits.zero(seat, x))]
+      return [toShare(seat, shape, await bits.zero(seat, x))]
     case 'lowBits': {
       const count = attrs[0] as number
-      return [toShare([...shape, count], await bits.lowBits(seat, x, count))]
+      return [toShare(seat, [...shape, count], await bits.lowBits(seat, x, count))]
     }
     default:
       throw new Error(`the protocol has no step for ${op}`)
@@ -118,17 +121,17 @@ async function together(
 }
 
 /** Rounds, and bytes that all parties send together, before a division. */
-function costBefore({ op, operands, attrs }: CommandShape): { readonly rounds: number; readonly bytes: number } {
+function costBefore({ ring, op, operands, attrs }: CommandShape): { readonly rounds: number; readonly bytes: number } {
   const size = sizeOf(operands[0]!.shape)
   switch (op) {
     case 'refresh':
-      return { rounds: 1, bytes: 8 * PARTIES * size }
+      return { rounds: 1, bytes: (ring / 8) * PARTIES * size }
     case 'negative':
-      return bits.costOfBits(op, size, { factors: operands.length - 1 })
+      return bits.costOfBits(op, ring, size, { factors: operands.length - 1 })
     case 'zero':
-      return bits.costOfBits(op, size)
+      return bits.costOfBits(op, ring, size)
     case 'lowBits':
-      return bits.costOfBits(op, size, { count: attrs[0] as number })
+      return bits.costOfBits(op, ring, size, { count: attrs[0] as number })
     default:
       return { rounds: 0, bytes: 0 }
   }
@@ -142,7 +145,7 @@ export const replicated: Protocol = {
   correlations: () => [],
 
   cost(command): Cost {
-    const { op, operands, attrs, divisor } = command
+    const { ring, op, operands, attrs, divisor } = command
     const [shape] = ringRow(op).shapes(
       operands.map((operand) => operand.shape),
       attrs,
@@ -152,16 +155,16 @@ export const replicated: Protocol = {
     const isFused = isProduct(command)
     const cost = (rounds: number, bytes: number): Cost => ({ rounds, bytes: bytes / PARTIES, provider: 0 })
     if (divisor === null) {
-      return isFused ? cost(1, 8 * PARTIES * size) : cost(before.rounds, before.bytes)
+      return isFused ? cost(1, (ring / 8) * PARTIES * size) : cost(before.rounds, before.bytes)
     }
-    return cost(before.rounds + 2, before.bytes + truncationBytes(divisor, size, isFused))
+    return cost(before.rounds + 2, before.bytes + truncationBytes(ring, divisor, size, isFused))
   },
 
   random(context, shape) {
-    const n = sizeOf(shape)
+    const n = wordsPerElement(context.ring) * sizeOf(shape)
     return Promise.all(
       [(context.index + 2) % PARTIES, (context.index + 1) % PARTIES].map(async (other) =>
-        ringTensor(shape, (await context.common(other)).words(n)),
+        ringTensor(context.ring, shape, (await context.common(other)).words(n)),
       ),
     )
   },

@@ -75,6 +75,18 @@ function toDouble(value: bigint): number {
   return value < 0n ? -double : double
 }
 
+/** Elements of Z_2^64, in two's complement, as those of Z_2^128 that stand for the same numbers. */
+export function signExtended(a: Words): Words {
+  const out = new BigUint64Array(2 * a.length)
+  const [from, to] = [signedQuarters(a), signedQuarters(out)]
+  for (let i = 0; i < a.length; i++) {
+    to[4 * i] = from[2 * i]!
+    to[4 * i + 1] = from[2 * i + 1]!
+    to.fill(from[2 * i + 1]! >> 31, 4 * i + 2, 4 * i + 4)
+  }
+  return out
+}
+
 const { xor, and, not, beaverAnd, chacha20 } = javascriptKernels
 
 export const javascriptKernels128: RingKernels = {

@@ -1,21 +1,27 @@
-/** Words that are known to be small, as they travel: their lowest bits alone, one after another. */
+/** Elements that are known to be small, as they travel: their lowest bits alone, one after another. */
 import { sameLength } from './check.ts'
-import type { Words } from './kernels.ts'
+import { type RingBits, type Words, wordsPerElement } from './kernels.ts'
+import { concatenated } from './tensor.ts'
 
-/** Bytes that the lowest `bits` of so many words take. */
+/** Bits of each of the 32 bits of an element, the lowest first, that its lowest `bits` are. */
+const widthsOf = (bits: number): number[] =>
+  Array.from({ length: Math.ceil(bits / 32) }, (_, i) => Math.min(32, bits - 32 * i))
+const bytesOf = (width: number, count: number): number => Math.ceil((count * width) / 8)
+
+/** Bytes that the lowest `bits` of so many elements take. */
 export const packedBytes = (bits: number, count: number): number =>
-  Math.ceil((count * Math.min(bits, 32)) / 8) + Math.ceil((count * Math.max(0, bits - 32)) / 8)
+  widthsOf(bits).reduce((total, width) => total + bytesOf(width, count), 0)
 
 const halvesOf = ({ buffer, byteOffset, length }: Words): Uint32Array => new Uint32Array(buffer, byteOffset, 2 * length)
 const maskOf = (bits: number): number => (bits === 32 ? 0xffffffff : (1 << bits) - 1) >>> 0
 
-/** The lowest bits of one half of every word, 1 ≤ bits ≤ 32, from the lowest of the first on. */
-function packHalf(halves: Uint32Array, half: 0 | 1, bits: number): Uint8Array {
-  const count = halves.length / 2
+/** The lowest bits of one of the `step` halves of words of every element, 1 ≤ bits ≤ 32, from the lowest of the first on. */
+function packHalf(halves: Uint32Array, half: number, step: number, bits: number): Uint8Array {
+  const count = halves.length / step
   const out = new Uint32Array(Math.ceil((count * bits) / 32))
   const mask = maskOf(bits)
   let [held, filled, at] = [0, 0, 0]
-  for (let i = half; i < halves.length; i += 2) {
+  for (let i = half; i < halves.length; i += step) {
     const value = halves[i]! & mask
     held |= value << filled
     filled += bits
@@ -25,15 +31,15 @@ function packHalf(halves: Uint32Array, half: 0 | 1, bits: number): Uint8Array {
     held = filled === 0 ? 0 : value >>> (bits - filled)
   }
   if (filled > 0) out[at] = held
-  return new Uint8Array(out.buffer, 0, Math.ceil((count * bits) / 8))
+  return new Uint8Array(out.buffer, 0, bytesOf(bits, count))
 }
 
-function unpackHalf(packed: Uint8Array, halves: Uint32Array, half: 0 | 1, bits: number): void {
+function unpackHalf(packed: Uint8Array, halves: Uint32Array, half: number, step: number, bits: number): void {
   const words = new Uint32Array(Math.ceil(packed.length / 4) + 1)
   new Uint8Array(words.buffer).set(packed)
   const mask = maskOf(bits)
   let [at, from] = [0, 0]
-  for (let i = half; i < halves.length; i += 2) {
+  for (let i = half; i < halves.length; i += step) {
     const low = words[at]! >>> from
     // The rest, where a value reaches into the next 32 bits.
     halves[i] = (from + bits > 32 ? low | (words[at + 1]! << (32 - from)) : low) & mask
@@ -44,24 +50,24 @@ function unpackHalf(packed: Uint8Array, halves: Uint32Array, half: 0 | 1, bits: 
   }
 }
 
-/** @param bits from 1 to 64 */
-export function pack(a: Words, bits: number): Uint8Array {
+/** @param bits from 1 to those of an element */
+export function pack(ring: RingBits, a: Words, bits: number): Uint8Array {
   const halves = halvesOf(a)
-  if (bits <= 32) return packHalf(halves, 0, bits)
-  const [low, high] = [packHalf(halves, 0, 32), packHalf(halves, 1, bits - 32)]
-  const out = new Uint8Array(low.length + high.length)
-  out.set(low)
-  out.set(high, low.length)
-  return out
+  const step = ring / 32
+  return concatenated(widthsOf(bits).map((width, half) => packHalf(halves, half, step, width)))
 }
 
-/** The words of {@link pack}; higher bits are zero. */
-export function unpack(packed: Uint8Array, bits: number, count: number): Words {
+/** The elements of {@link pack}; higher bits are zero. */
+export function unpack(ring: RingBits, packed: Uint8Array, bits: number, count: number): Words {
   sameLength('unpack', packed, { length: packedBytes(bits, count) })
-  const out = new BigUint64Array(count)
+  const out = new BigUint64Array(wordsPerElement(ring) * count)
   const halves = halvesOf(out)
-  const low = packedBytes(Math.min(bits, 32), count)
-  unpackHalf(packed.subarray(0, low), halves, 0, Math.min(bits, 32))
-  if (bits > 32) unpackHalf(packed.subarray(low), halves, 1, bits - 32)
+  const step = ring / 32
+  let at = 0
+  for (const [half, width] of widthsOf(bits).entries()) {
+    const bytes = bytesOf(width, count)
+    unpackHalf(packed.subarray(at, at + bytes), halves, half, step, width)
+    at += bytes
+  }
   return out
 }

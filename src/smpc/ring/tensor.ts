@@ -10,20 +10,43 @@ import {
   sizeOf,
 } from '../../tensor/shape.ts'
 import { ring } from './choose.ts'
-import type { Words } from './kernels.ts'
+import { signExtended } from './javascript128.ts'
+import { type RingBits, type RingKernels, type Words, wordsPerElement } from './kernels.ts'
 import { cached, indicesOf } from './moves.ts'
 
 /** Elements row by row. Never changed once made. */
 export interface RingTensor {
+  readonly ring: RingBits
   readonly shape: Shape
+  /** One word for each element, or two. */
   readonly data: Words
 }
 
-export const ringTensor = (shape: Shape, data: Words): RingTensor => ({ shape, data })
-export const reshaped = ({ data }: RingTensor, shape: Shape): RingTensor => ({ shape, data })
+export const ringTensor = (ring: RingBits, shape: Shape, data: Words): RingTensor => ({ ring, shape, data })
+export const reshaped = ({ ring, data }: RingTensor, shape: Shape): RingTensor => ({ ring, shape, data })
 /** What they take on a worker, whatever dtype their values have. */
-export const roomFor = (shape: Shape) => ({ shape, elementBytes: 8 })
-export const ringZeros = (shape: Shape): RingTensor => ({ shape, data: new BigUint64Array(sizeOf(shape)) })
+export const roomFor = (ring: RingBits) => (shape: Shape) => ({ shape, elementBytes: ring / 8 })
+export const ringZeros = (ring: RingBits, shape: Shape): RingTensor => ({
+  ring,
+  shape,
+  data: new BigUint64Array(wordsPerElement(ring) * sizeOf(shape)),
+})
+/** Of numbers, mod 2^l, row by row. */
+export function ringOf(ring: RingBits, shape: Shape, values: readonly bigint[]): RingTensor {
+  const result = ringZeros(ring, shape)
+  const words = wordsPerElement(ring)
+  values.forEach((value, i) => {
+    result.data[words * i] = value
+    if (words === 2) result.data[2 * i + 1] = value >> 64n
+  })
+  return result
+}
+/** Its elements as signed numbers, row by row. */
+export function numbersOf({ ring, data }: RingTensor): bigint[] {
+  if (ring === 64) return Array.from(data, (word) => BigInt.asIntN(64, word))
+  return Array.from({ length: data.length / 2 }, (_, i) => (BigInt.asIntN(64, data[2 * i + 1]!) << 64n) | data[2 * i]!)
+}
+const countOf = ({ ring, data }: RingTensor): number => data.length / wordsPerElement(ring)
 
 /** Little-endian bytes, as they travel. Shares the memory. */
 export const bytesOf = ({ buffer, byteOffset, byteLength }: Words): Uint8Array =>
@@ -49,36 +72,45 @@ export function wordsOf(bytes: Uint8Array): Words {
 /** Repeats along axes, by the rules of broadcasting. */
 export function spread(x: RingTensor, shape: Shape): RingTensor {
   if (sameShape(x.shape, shape)) return x
-  if (x.data.length === sizeOf(shape)) return reshaped(x, shape)
-  if (x.data.length === 1) return { shape, data: new BigUint64Array(sizeOf(shape)).fill(x.data[0]!) }
-  if (sizeOf(shape) === 0) return ringZeros(shape)
-  return { shape, data: ring().gather(x.data, indicesOf('broadcastTo', [x.shape], [shape])[0]!) }
+  const { ring: bits } = x
+  const size = countOf(x)
+  if (size === sizeOf(shape)) return reshaped(x, shape)
+  if (size === 1 && bits === 64) return ringTensor(64, shape, new BigUint64Array(sizeOf(shape)).fill(x.data[0]!))
+  if (size === 1) return ringTensor(bits, shape, ring(bits).gather(x.data, new Int32Array(sizeOf(shape))))
+  if (sizeOf(shape) === 0) return ringZeros(bits, shape)
+  return { ring: bits, shape, data: ring(bits).gather(x.data, indicesOf('broadcastTo', [x.shape], [shape])[0]!) }
 }
 
 const elementwise =
-  (name: string, kernel: (a: Words, b: Words) => Words) =>
+  (name: 'add' | 'sub' | 'mul') =>
   (a: RingTensor, b: RingTensor): RingTensor => {
     const shape = broadcastShapes(name, a.shape, b.shape)
-    return { shape, data: kernel(spread(a, shape).data, spread(b, shape).data) }
+    return { ring: a.ring, shape, data: ring(a.ring)[name](spread(a, shape).data, spread(b, shape).data) }
   }
 
-export const add = elementwise('add', (a, b) => ring().add(a, b))
-export const sub = elementwise('sub', (a, b) => ring().sub(a, b))
+export const add = elementwise('add')
+export const sub = elementwise('sub')
 export const mul = (a: RingTensor, b: RingTensor): RingTensor => {
   // A public factor is mostly one number.
-  if (b.data.length === 1 && b.shape.length === 0) return { shape: a.shape, data: ring().mulScalar(a.data, b.data[0]!) }
+  if (b.shape.length === 0) return mulScalar(a, numbersOf(b)[0]!)
   return product(a, b)
 }
-const product = elementwise('mul', (a, b) => ring().mul(a, b))
-export const neg = ({ shape, data }: RingTensor): RingTensor => ({ shape, data: ring().neg(data) })
-export const addScalar = ({ shape, data }: RingTensor, k: bigint): RingTensor => ({
-  shape,
-  data: ring().addScalar(data, k),
+const product = elementwise('mul')
+
+/** The same tensor with what a kernel of its ring makes of its elements. */
+const mapped = (x: RingTensor, kernel: (kernels: RingKernels, data: Words) => Words): RingTensor => ({
+  ...x,
+  data: kernel(ring(x.ring), x.data),
 })
-export const divide = ({ shape, data }: RingTensor, divisor: bigint): RingTensor => ({
-  shape,
-  data: ring().divide(data, divisor),
-})
+export const neg = (x: RingTensor): RingTensor => mapped(x, (kernels, data) => kernels.neg(data))
+export const addScalar = (x: RingTensor, k: bigint): RingTensor =>
+  mapped(x, (kernels, data) => kernels.addScalar(data, k))
+export const mulScalar = (x: RingTensor, k: bigint): RingTensor =>
+  mapped(x, (kernels, data) => kernels.mulScalar(data, k))
+export const divide = (x: RingTensor, divisor: bigint): RingTensor =>
+  mapped(x, (kernels, data) => kernels.divide(data, divisor))
+/** The same numbers in 128 bits. */
+export const widen = ({ shape, data }: RingTensor): RingTensor => ({ ring: 128, shape, data: signExtended(data) })
 
 /** Rows and columns of each matrix as they are multiplied, and the matrices that stand together. */
 function matrices(x: RingTensor, transposed: boolean, batch: Shape): { data: Words; rows: number; columns: number } {
@@ -87,7 +119,7 @@ function matrices(x: RingTensor, transposed: boolean, batch: Shape): { data: Wor
   if (!transposed) return { data: whole.data, rows, columns }
   const rank = whole.shape.length
   const perm = whole.shape.map((_, i) => (i === rank - 1 ? rank - 2 : i === rank - 2 ? rank - 1 : i))
-  const data = ring().gather(whole.data, indicesOf('transpose', [whole.shape], [perm])[0]!)
+  const data = ring(x.ring).gather(whole.data, indicesOf('transpose', [whole.shape], [perm])[0]!)
   return { data, rows: columns, columns: rows }
 }
 
@@ -104,13 +136,15 @@ export function matMul(a: RingTensor, b: RingTensor, { transposeA, transposeB }:
   const [m, k, n] = [x.rows, x.columns, y.columns]
   const shape = [...batch, m, n]
   const count = sizeOf(batch)
-  if (count === 1) return { shape, data: ring().matMul(x.data, y.data, m, k, n) }
-  const data = new BigUint64Array(count * m * n)
+  const kernels = ring(a.ring)
+  if (count === 1) return { ring: a.ring, shape, data: kernels.matMul(x.data, y.data, m, k, n) }
+  const words = wordsPerElement(a.ring)
+  const data = new BigUint64Array(words * count * m * n)
+  const part = (of: Words, i: number, size: number): Words => of.subarray(words * i * size, words * (i + 1) * size)
   for (let i = 0; i < count; i++) {
-    const [left, right] = [x.data.subarray(i * m * k, (i + 1) * m * k), y.data.subarray(i * k * n, (i + 1) * k * n)]
-    data.set(ring().matMul(left, right, m, k, n), i * m * n)
+    data.set(kernels.matMul(part(x.data, i, m * k), part(y.data, i, k * n), m, k, n), words * i * m * n)
   }
-  return { shape, data }
+  return { ring: a.ring, shape, data }
 }
 
 /** Sum over axes. */
@@ -121,12 +155,12 @@ export function sum(x: RingTensor, axis: readonly number[] | undefined, keepDims
   const perm = [...kept, ...[...axes].sort((a, b) => a - b)]
   const rows = sizeOf(shape)
   const columns = sizeOf(axes.map((i) => x.shape[i]!))
-  return { shape, data: ring().sumRows(permuted(x, perm), rows, columns) }
+  return { ring: x.ring, shape, data: ring(x.ring).sumRows(permuted(x, perm), rows, columns) }
 }
 
 function permuted(x: RingTensor, perm: readonly number[]): Words {
   if (perm.every((axis, i) => axis === i) || x.data.length === 0) return x.data
-  return ring().gather(x.data, indicesOf('transpose', [x.shape], [perm])[0]!)
+  return ring(x.ring).gather(x.data, indicesOf('transpose', [x.shape], [perm])[0]!)
 }
 
 /** Running sums along an axis. */
@@ -135,10 +169,14 @@ export function cumsum(x: RingTensor, axis: number, exclusive: boolean, reverse:
   if (x.data.length === 0) return x
   const perm = [...x.shape.keys()].filter((i) => i !== axis).concat(axis)
   const length = x.shape[axis]!
-  const sums = ring().cumulativeSum(permuted(x, perm), x.data.length / length, length, exclusive, reverse)
+  const sums = ring(x.ring).cumulativeSum(permuted(x, perm), countOf(x) / length, length, exclusive, reverse)
   const back = Array.from({ length: rank }, (_, i) => perm.indexOf(i))
-  const turned = { shape: perm.map((i) => x.shape[i]!), data: sums }
-  return { shape: x.shape, data: permuted(turned, back) }
+  const turned = ringTensor(
+    x.ring,
+    perm.map((i) => x.shape[i]!),
+    sums,
+  )
+  return { ...x, data: permuted(turned, back) }
 }
 
 /** [batch, height, width, filter height · filter width · channels]. */
@@ -220,17 +258,17 @@ export function conv2d(x: RingTensor, filter: RingTensor, attrs: ConvAttrs): Rin
   const { indices, shape } = windowsOf(x.shape, filterSize(filter.shape), attrs)
   const [batch, height, width, taps] = shape
   const out = filter.shape[3]!
-  const columns = ring().gather(x.data, indices)
-  const data = ring().matMul(columns, filter.data, batch * height * width, taps, out)
-  return { shape: [batch, height, width, out], data }
+  const columns = ring(x.ring).gather(x.data, indices)
+  const data = ring(x.ring).matMul(columns, filter.data, batch * height * width, taps, out)
+  return { ring: x.ring, shape: [batch, height, width, out], data }
 }
 
 /** The gradient of {@link conv2d} for its filter, from x and the gradient of the result. */
 export function conv2dFilter(x: RingTensor, dy: RingTensor, filter: Shape, attrs: ConvAttrs): RingTensor {
   const { indices, shape } = windowsOf(x.shape, filterSize(filter), attrs)
   const [batch, height, width, taps] = shape
-  const columns = { shape: [batch * height * width, taps], data: ring().gather(x.data, indices) }
-  const flat = { shape: [batch * height * width, filter[3]!], data: dy.data }
+  const columns = ringTensor(x.ring, [batch * height * width, taps], ring(x.ring).gather(x.data, indices))
+  const flat = reshaped(dy, [batch * height * width, filter[3]!])
   return reshaped(matMul(columns, flat, { transposeA: true, transposeB: false }), filter)
 }
 
@@ -239,8 +277,8 @@ export function conv2dInput(dy: RingTensor, filter: RingTensor, x: Shape, attrs:
   const { indices, shape } = windowsOf(x, filterSize(filter.shape), attrs)
   const [batch, height, width, taps] = shape
   const out = filter.shape[3]!
-  const flat = { shape: [batch * height * width, out], data: dy.data }
-  const taking = { shape: [taps, out], data: filter.data }
+  const flat = reshaped(dy, [batch * height * width, out])
+  const taking = reshaped(filter, [taps, out])
   const columns = matMul(flat, taking, { transposeA: false, transposeB: true })
-  return { shape: x, data: ring().scatterAdd(columns.data, indices, sizeOf(x)) }
+  return { ring: dy.ring, shape: x, data: ring(dy.ring).scatterAdd(columns.data, indices, sizeOf(x)) }
 }

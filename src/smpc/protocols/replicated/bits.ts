@@ -5,19 +5,16 @@
  * bring the outcome back to the ring: the last layer is opened with one of them on top, and with a factor that was
  * multiplied by the random bit beforehand a product with the outcome comes out of the same round.
  */
+import { sizeOf } from '../../../tensor/shape.ts'
 import { type CircuitName, circuitOf, type Gate, strideOf } from '../../circuits.ts'
-import { bitsToWords, plane } from '../../correlations.ts'
+import { bitsToElements, plane } from '../../correlations.ts'
 import { ring } from '../../ring/choose.ts'
-import type { Planes, Words } from '../../ring/kernels.ts'
-import { bytesOf, concatenated, wordsOf } from '../../ring/tensor.ts'
+import type { Planes, RingBits, Words } from '../../ring/kernels.ts'
+import { bytesOf, concatenated, ringTensor, wordsOf } from '../../ring/tensor.ts'
 import { ringRow } from '../../ring-ops.ts'
 import type { Share } from '../protocol.ts'
 import { andSummand, timesSummand } from './products.ts'
 import type { Pair, Seat } from './seat.ts'
-
-/** Bits below the sign. */
-const LOW_BITS = 63
-const ALL_BITS = 64
 
 type Bits = Pair<Planes>
 
@@ -32,7 +29,7 @@ const planesOf = (bits: Bits, count: number, stride: number): Bits[] =>
 
 /** What this party knows of x = u + v: u at place 0, v at the others. */
 function addendOf(seat: Seat, [mine, next]: Pair<Words>): Words {
-  return seat.place === 0 ? ring().add(mine, next) : seat.place === 1 ? next : mine
+  return seat.place === 0 ? seat.kernels.add(mine, next) : seat.place === 1 ? next : mine
 }
 
 /**
@@ -101,52 +98,53 @@ async function randomBits(
 ): Promise<RandomBits> {
   const n = planes * size
   const bytes = planes * strideOf(size)
+  const width = (seat.ring / 8) * n
   const bits: Bits = [seat.planesBefore(bytes), seat.planesAfter(bytes)]
-  const toWords = (of: Planes): Words => bitsToWords(of, size, planes)
-  const less = (x: Words, product: Words): Words => ring().sub(x, ring().mulScalar(product, 2n))
+  const { kernels } = seat
+  const toWords = (of: Planes): Words => bitsToElements(of, size, planes, kernels)
+  const less = (x: Words, product: Words): Words => kernels.sub(x, kernels.mulScalar(product, 2n))
   const arithmetic = async (): Promise<Pair<Words>> => {
     if (seat.place === 0) {
       const [mask, before, after] = [seat.wordsBefore(n), seat.wordsBefore(n), seat.wordsAfter(n)]
-      const rest = ring().sub(toWords(ring().xor(...bits)), mask)
+      const rest = kernels.sub(toWords(kernels.xor(...bits)), mask)
       await seat.swap([[1, bytesOf(rest)]], [])
       await seat.swap([], [])
       return [less(mask, before), less(rest, after)]
     }
     if (seat.place === 1) {
       const drawn = seat.wordsBefore(n)
-      const [received, theirs] = await seat.swap([], [[0, 8 * n], [2, 8 * n]]) // biome-ignore format: pairs
+      const [received, theirs] = await seat.swap([], [[0, width], [2, width]]) // biome-ignore format: pairs
       const rest = wordsOf(received!)
       const t = toWords(bits[1])
-      const product = ring().sub(ring().mul(rest, t), drawn)
+      const product = kernels.sub(kernels.mul(rest, t), drawn)
       await seat.swap([[2, bytesOf(product)]], [])
-      return [less(rest, drawn), less(t, ring().add(product, wordsOf(theirs!)))]
+      return [less(rest, drawn), less(t, kernels.add(product, wordsOf(theirs!)))]
     }
     const [mask, drawn] = [seat.wordsAfter(n), seat.wordsAfter(n)]
     const t = toWords(bits[0])
-    const product = ring().sub(ring().mul(mask, t), drawn)
+    const product = kernels.sub(kernels.mul(mask, t), drawn)
     await seat.swap([[1, bytesOf(product)]], [])
-    const [theirs] = await seat.swap([], [[1, 8 * n]])
-    return [less(t, ring().add(product, wordsOf(theirs!))), less(mask, drawn)]
+    const [theirs] = await seat.swap([], [[1, width]])
+    return [less(t, kernels.add(product, wordsOf(theirs!))), less(mask, drawn)]
   }
   const inWords = await arithmetic()
   if (factors.length === 0) return { bits, words: inWords, products: [] }
   const summands = factors.map((factor) => timesSummand(seat, inWords, factor))
   const [mine, next] = await seat.reshare(wordsOf(concatenated(summands.map(bytesOf))))
-  const products = factors.map(
-    (_, i): Pair<Words> => [mine.subarray(i * n, (i + 1) * n), next.subarray(i * n, (i + 1) * n)],
-  )
+  const products = factors.map((_, i): Pair<Words> => [seat.part(mine, i * n, n), seat.part(next, i * n, n)])
   return { bits, words: inWords, products }
 }
 
 /** From t = bit ⊕ β, opened: bit = t + (1 − 2t)·β, and bit · y = t·y + (1 − 2t)·(β·y). Local. */
 function injected(seat: Seat, t: Words, random: RandomBits, factors: readonly Pair<Words>[]): Pair<Words>[] {
-  const sign = ring().addScalar(ring().mulScalar(t, -2n), 1n)
-  const flipped = random.words.map((part) => ring().mul(sign, part)) as [Words, Words]
+  const { kernels } = seat
+  const sign = kernels.addScalar(kernels.mulScalar(t, -2n), 1n)
+  const flipped = random.words.map((part) => kernels.mul(sign, part)) as [Words, Words]
   // What is public is part of component 0.
-  if (seat.place === 0) flipped[0] = ring().add(flipped[0], t)
-  if (seat.place === 2) flipped[1] = ring().add(flipped[1], t)
+  if (seat.place === 0) flipped[0] = kernels.add(flipped[0], t)
+  if (seat.place === 2) flipped[1] = kernels.add(flipped[1], t)
   const products = factors.map((factor, j) =>
-    factor.map((part, i) => ring().add(ring().mul(t, part), ring().mul(sign, random.products[j]![i]!))),
+    factor.map((part, i) => kernels.add(kernels.mul(t, part), kernels.mul(sign, random.products[j]![i]!))),
   ) as [Words, Words][]
   return [flipped, ...products]
 }
@@ -204,53 +202,54 @@ async function summandAtRoot(
 }
 
 /**
- * The sign of x as 0 or 1, and the sign times others: u_63 ⊕ v_63 ⊕ (the carry into bit 63). Eight rounds; of all together
+ * The sign of x as 0 or 1, and the sign times others: u_m ⊕ v_m ⊕ (the carry into bit m), m = 63 or 127. Eight rounds; of all together
  * 8 bytes for u, 15.75 for u ∧ v, 43.9 for the tree, 0.75 for the opening and 24 for the random bit: 30.8 for each party,
- * and 8 for each factor.
+ * and 8 for each factor. Of 128 bits nine rounds, 62.5 bytes, and 16 for each factor.
  */
 export async function negative(seat: Seat, x: Share, others: readonly Share[]): Promise<Pair<Words>[]> {
-  const size = x[0]!.data.length
+  const size = sizeOf(x[0]!.shape)
   const stride = strideOf(size)
+  const { kernels } = seat
+  const low = seat.ring - 1
   const factors = others.map(words)
   const [sign, random] = await seat.beside(
     async (tree) => {
-      const { differ, both } = await metBits(tree, ring().toPlanes(addendOf(tree, words(x))), stride, LOW_BITS)
-      const registers = [...planesOf(both, LOW_BITS, stride), ...planesOf(differ, LOW_BITS, stride)]
-      const carry = await summandAtRoot(tree, 'lessThan', LOW_BITS, registers, stride)
-      return ring().xor(carry, planeOf(differ, LOW_BITS, stride)[0])
+      const { differ, both } = await metBits(tree, kernels.toPlanes(addendOf(tree, words(x))), stride, low)
+      const registers = [...planesOf(both, low, stride), ...planesOf(differ, low, stride)]
+      const carry = await summandAtRoot(tree, 'lessThan', low, registers, stride)
+      return ring().xor(carry, planeOf(differ, low, stride)[0])
     },
     (mask) => randomBits(mask, size, 1, factors),
   )
   const t = await seat.openSummands(ring().xor(sign, random.bits[0]))
-  return injected(seat, ring().fromPlane(t, size), random, factors)
+  return injected(seat, kernels.fromPlane(t, size), random, factors)
 }
 
 /** Whether x is 0: whether all bits of u and of −v agree. Seven rounds; 18.5 bytes for each party. */
 export async function zero(seat: Seat, x: Share): Promise<Pair<Words>> {
-  const size = x[0]!.data.length
+  const size = sizeOf(x[0]!.shape)
   const stride = strideOf(size)
+  const { kernels } = seat
   const [isZero, random] = await seat.beside(
     async (tree) => {
       const addend = addendOf(tree, words(x))
-      const mine = tree.place === 0 ? ring().toPlanes(addend) : ring().not(ring().toPlanes(ring().neg(addend)))
+      const mine = tree.place === 0 ? kernels.toPlanes(addend) : kernels.not(kernels.toPlanes(kernels.neg(addend)))
       const { differ } = await metBits(tree, mine, stride, 0)
-      return summandAtRoot(tree, 'allOnes', ALL_BITS, planesOf(differ, ALL_BITS, stride), stride)
+      return summandAtRoot(tree, 'allOnes', tree.ring, planesOf(differ, tree.ring, stride), stride)
     },
     (mask) => randomBits(mask, size, 1, []),
   )
   const t = await seat.openSummands(ring().xor(isZero, random.bits[0]))
-  return injected(seat, ring().fromPlane(t, size), random, [])[0]!
+  return injected(seat, kernels.fromPlane(t, size), random, [])[0]!
 }
 
 /** The lowest bits of x, along a new last axis: u_i ⊕ v_i ⊕ (the carry into bit i). */
 export async function lowBits(seat: Seat, x: Share, count: number): Promise<Pair<Words>> {
-  const size = x[0]!.data.length
+  const size = sizeOf(x[0]!.shape)
   const stride = strideOf(size)
   const [bits, random] = await seat.beside(
     async (tree): Promise<Bits> => {
-      const mine = ring()
-        .toPlanes(addendOf(tree, words(x)))
-        .subarray(0, count * stride)
+      const mine = seat.kernels.toPlanes(addendOf(tree, words(x))).subarray(0, count * stride)
       const { differ, both } = await metBits(tree, mine, stride, count - 1)
       if (count === 1) return differ
       const registers = [...planesOf(both, count - 1, stride), ...planesOf(differ, count - 1, stride)]
@@ -262,35 +261,37 @@ export async function lowBits(seat: Seat, x: Share, count: number): Promise<Pair
     (mask) => randomBits(mask, size, count, []),
   )
   const t = await seat.openPlanes(xorBits(bits, random.bits))
-  const [result] = injected(seat, bitsToWords(t, size, count), random, [])
+  const [result] = injected(seat, bitsToElements(t, size, count, seat.kernels), random, [])
   // Plane by plane to value by value.
-  return result!.map((data) => ringRow('transpose').clear([{ shape: [count, size], data }], [[1, 0]])[0]!.data) as [
-    Words,
-    Words,
-  ]
+  return result!.map(
+    (data) => ringRow('transpose').clear([ringTensor(seat.ring, [count, size], data)], [[1, 0]])[0]!.data,
+  ) as [Words, Words]
 }
 
 /** Rounds, and bytes that all parties send together. */
 export function costOfBits(
   op: 'negative' | 'zero' | 'lowBits',
+  bits: RingBits,
   size: number,
   { factors = 0, count = 1 }: { readonly factors?: number; readonly count?: number } = {},
 ): { readonly rounds: number; readonly bytes: number } {
   const stride = strideOf(size)
-  const gatesOf = (name: CircuitName, bits: number): number => circuitOf(name, bits).gates
-  const layersOf = (name: CircuitName, bits: number): number => circuitOf(name, bits).layers.length
+  const gatesOf = (name: CircuitName, width: number): number => circuitOf(name, width).gates
+  const layersOf = (name: CircuitName, width: number): number => circuitOf(name, width).layers.length
+  const low = bits - 1
+  // Three elements for each.
+  const random = 3 * (bits / 8) * size * (count + factors)
   // The one gate of the last layer of a tree is not reshared but opened.
-  const random = 24 * size * count + 24 * size * factors
   switch (op) {
     case 'negative':
       return {
-        rounds: 2 + layersOf('lessThan', LOW_BITS),
-        bytes: (ALL_BITS + 2 * LOW_BITS + 3 * (gatesOf('lessThan', LOW_BITS) - 1) + 6) * stride + random,
+        rounds: 2 + layersOf('lessThan', low),
+        bytes: (bits + 2 * low + 3 * (gatesOf('lessThan', low) - 1) + 6) * stride + random,
       }
     case 'zero':
       return {
-        rounds: 1 + layersOf('allOnes', ALL_BITS),
-        bytes: (ALL_BITS + 3 * (gatesOf('allOnes', ALL_BITS) - 1) + 6) * stride + random,
+        rounds: 1 + layersOf('allOnes', bits),
+        bytes: (bits + 3 * (gatesOf('allOnes', bits) - 1) + 6) * stride + random,
       }
     case 'lowBits': {
       const carries = count > 1 ? layersOf('borrows', count - 1) : 0

@@ -1,12 +1,12 @@
 /**
  * Products of secrets (T. Araki et al., CCS 2016, §3.2): of components each party has three products of the nine, and
- * with words that add up to zero on top it hands its sum to the party before. One round, 8 bytes an element of the result
+ * with words that add up to zero on top it hands its sum to the party before. One round, 8 bytes (of 128 bits 16) an element of the result
  * for each party, whatever the bilinear map.
  */
-import { sameShape } from '../../../tensor/shape.ts'
+import { sameShape, sizeOf } from '../../../tensor/shape.ts'
 import { ring } from '../../ring/choose.ts'
 import type { Planes, Words } from '../../ring/kernels.ts'
-import type { RingTensor } from '../../ring/tensor.ts'
+import { add, type RingTensor, ringTensor } from '../../ring/tensor.ts'
 import type { RingRow } from '../../ring-ops.ts'
 import type { Share } from '../protocol.ts'
 import type { Pair, Seat } from './seat.ts'
@@ -21,18 +21,18 @@ export function summandOf(
   attrs: readonly unknown[],
 ): RingTensor {
   if (op === 'mul' && sameShape(x!.shape, y!.shape)) {
-    return { shape: x!.shape, data: timesSummand(seat, [x!.data, xNext!.data], [y!.data, yNext!.data]) }
+    return { ...x!, data: timesSummand(seat, [x!.data, xNext!.data], [y!.data, yNext!.data]) }
   }
-  const both: RingTensor = { shape: y!.shape, data: ring().add(y!.data, yNext!.data) }
+  const both = add(y!, yNext!)
   const [first] = row.clear([x!, both], attrs)
   const [second] = row.clear([xNext!, y!], attrs)
-  const { shape, data } = first!
-  return { shape, data: ring().add(ring().add(data, second!.data), seat.zeros(data.length)) }
+  const { shape } = first!
+  return add(add(first!, second!), ringTensor(seat.ring, shape, seat.zeros(sizeOf(shape))))
 }
 
 /** Elementwise: α + x_i·y_i + x_i·y_{i+1} + x_{i+1}·y_i, in one pass. */
 export function timesSummand(seat: Seat, [x, xNext]: Pair<Words>, [y, yNext]: Pair<Words>): Words {
-  return ring().beaver(seat.zeros(x.length), xNext, yNext, x, y, true)
+  return seat.kernels.beaver(seat.zeros(seat.count(x)), xNext, yNext, x, y, true)
 }
 
 /** The same of bits, α being planes whose exclusive or is zero. */

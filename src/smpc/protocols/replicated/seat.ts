@@ -8,7 +8,7 @@
  */
 import { Prg, type PrgStream } from '../../prg.ts'
 import { ring } from '../../ring/choose.ts'
-import type { Planes, Words } from '../../ring/kernels.ts'
+import { type Planes, type RingBits, type RingKernels, type Words, wordsPerElement } from '../../ring/kernels.ts'
 import { bytesOf, wordsOf } from '../../ring/tensor.ts'
 import type { PartyContext } from '../protocol.ts'
 
@@ -50,13 +50,30 @@ export class Seat {
     return [seeded(this.#before), seeded(this.#after)]
   }
 
-  /** Uniform words known to the party before this one and to it, as is the component that this one holds first. */
-  wordsBefore(n: number): Words {
-    return this.#before.words(n)
+  /** Bits of the elements of the command, and their kernels. */
+  get ring(): RingBits {
+    return this.context.ring
   }
-  /** Uniform words known to this party and the next, as is the component that it holds second. */
+  get kernels(): RingKernels {
+    return ring(this.ring)
+  }
+  /** Elements that words are. */
+  count(words: Words): number {
+    return words.length / wordsPerElement(this.ring)
+  }
+  /** `count` elements from one on. */
+  part(words: Words, from: number, count: number): Words {
+    const each = wordsPerElement(this.ring)
+    return words.subarray(each * from, each * (from + count))
+  }
+
+  /** n uniform elements known to the party before this one and to it, as is the component that this one holds first. */
+  wordsBefore(n: number): Words {
+    return this.#before.words(wordsPerElement(this.ring) * n)
+  }
+  /** n uniform elements known to this party and the next, as is the component that it holds second. */
   wordsAfter(n: number): Words {
-    return this.#after.words(n)
+    return this.#after.words(wordsPerElement(this.ring) * n)
   }
   planesBefore(bytes: number): Planes {
     return this.#before.bytes(bytes)
@@ -65,9 +82,9 @@ export class Seat {
     return this.#after.bytes(bytes)
   }
 
-  /** Words of all parties that add up to zero: α_i = F(k_{i+1}) − F(k_i) (Araki et al., §3.3). */
+  /** n elements of all parties that add up to zero: α_i = F(k_{i+1}) − F(k_i) (Araki et al., §3.3). */
   zeros(n: number): Words {
-    return ring().sub(this.#after.words(n), this.#before.words(n))
+    return this.kernels.sub(this.wordsAfter(n), this.wordsBefore(n))
   }
   zeroPlanes(bytes: number): Planes {
     return ring().xor(this.#after.bytes(bytes), this.#before.bytes(bytes))
