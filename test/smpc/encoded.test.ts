@@ -31,6 +31,8 @@ import type { AnyEncoded } from '../../src/smpc/encoded-tensor.ts'
 import { INTEGER, scaleOf } from '../../src/smpc/encoding.ts'
 import { integersOf } from '../../src/smpc/fixed-precision.ts'
 import type { GroupOptions } from '../../src/smpc/group.ts'
+import type { RingBits } from '../../src/smpc/ring/kernels.ts'
+import { numbersOf as numbersIn } from '../../src/smpc/ring/tensor.ts'
 import { readyForTest, settled } from '../backend.ts'
 import { codeOf, inProcess as workerKinds } from '../conformance/workers.ts'
 import { type Call, generator, type OperandSample, type TensorSample } from '../tensor/op-samples.ts'
@@ -57,6 +59,10 @@ const rows = Object.entries(operations) as [Method, Operation][]
 const precisions: readonly Required<PrecisionOptions>[] = [
   { ring: 64, base: 2, precisionFractional: 16 },
   { ring: 64, base: 10, precisionFractional: 3 },
+]
+const precisions128: readonly Required<PrecisionOptions>[] = [
+  { ring: 128, base: 2, precisionFractional: 32 },
+  { ring: 128, base: 10, precisionFractional: 6 },
 ]
 
 const workers = {} as Record<'bob' | 'alice' | 'jane' | 'carol' | 'dave' | 'provider', Worker>
@@ -122,6 +128,8 @@ const plainly = ({ plain }: Operation, { operands, args }: Call): readonly Plain
 
 interface Kind {
   readonly isSecret: boolean
+  /** Of other than 64 bits. */
+  readonly ring?: RingBits
   /** Workers that take part. */
   readonly places: () => readonly Worker[]
   /** Calls of each method, and as many again of its gradient. */
@@ -181,7 +189,9 @@ const secretOf = (
   calls,
   make: (sample, precision) =>
     once(plainOf(sample), (t) => {
-      return share(sample.dtype === 'float32' ? fixPrecision(t, precision) : t, ...group())
+      if (sample.dtype === 'float32') return share(fixPrecision(t, precision), ...group())
+      const [parties, options] = group()
+      return share(t, parties, { ...options, ...(precision.ring ? { ring: precision.ring } : {}) })
     }),
   read: (x) => (x as SharedTensor).get(),
 })
@@ -191,6 +201,14 @@ const kinds = {
   'secret among two': among(2, () => [workers.provider, workers.bob, workers.alice]),
   'secret among three': among(3, () => [workers.provider, workers.bob, workers.alice, workers.jane]),
   'secret among three, replicated': replicated(3, () => [workers.bob, workers.alice, workers.jane]),
+} satisfies Record<string, Kind>
+/** As many calls as show that 128 bits are taken everywhere. */
+const in128 = (kind: Kind, calls: number): Kind => ({ ...kind, ring: 128, calls })
+const kinds128 = {
+  'public, here, 128 bits': in128(here, 2),
+  'public, on a worker, 128 bits': in128(kinds['public, on a worker'], 1),
+  'secret among two, 128 bits': in128(kinds['secret among two'], 1),
+  'secret among three, replicated, 128 bits': in128(kinds['secret among three, replicated'], 1),
 } satisfies Record<string, Kind>
 const five = among(8, () => [workers.provider, workers.bob, workers.alice, workers.jane, workers.carol, workers.dave])
 
@@ -230,14 +248,14 @@ const caseOf = (b: Bounds, { isOnGrid }: Operation, { operands, args }: Call, re
 })
 
 /** The difference to plain values, in units; fails where it is larger than what it may be. */
-function expectWithin(actual: FixedPrecisionTensor, plain: Plain, units: number, what: string): void {
+function expectWithin(actual: FixedPrecisionTensor, plain: Plain, most: number, what: string): void {
   expect(actual.shape, what).toEqual(plain.shape)
   const scale = scaleOf(actual.encoding)
-  const data = actual.publicValue.tensor.data
+  const units = numbersIn(actual.publicValue.tensor)
   for (const [i, value] of plain.values.entries()) {
-    const off = Math.abs(Number(BigInt.asIntN(64, data[i]!)) - value * scale)
-    if (off <= units) continue
-    expect.fail(`${what}: element ${i} is off by ${off} units, and may be by ${units}; in tfjs it is ${value}`)
+    const off = Math.abs(Number(units[i]!) - value * scale)
+    if (off <= most) continue
+    expect.fail(`${what}: element ${i} is off by ${off} units, and may be by ${most}; in tfjs it is ${value}`)
   }
 }
 
@@ -268,7 +286,7 @@ async function compare(
     const results = invoked(name, operation, operands, call.args)
     expect(results.length).toBe(plain.length)
     const isFixed = call.operands.some((x) => x !== null && isFloat(x))
-    const b = new Bounds(isFixed ? scaleOf(precision as Encoding) : 1, kind.isSecret)
+    const b = new Bounds(isFixed ? scaleOf(precision as Encoding) : 1, kind.isSecret, kind.ring)
     const { error } = operation.error(b, caseOf(b, operation, call, plain[0]?.shape ?? []))
     const values = await Promise.all(results.map(kind.read))
     tf.dispose(operands.filter((x) => x instanceof tf.Tensor))
@@ -291,24 +309,31 @@ async function together(all: readonly Promise<void>[]): Promise<void> {
 const done = (kind: Kind) => Promise.all(kind.places().map((worker) => worker.flush()))
 
 /** One precision for each call: own and public operands, in one and the other, are four calls. */
-const precisionOf = (turn: number): PrecisionOptions => precisions[((3 * turn) >> 1) % precisions.length]!
+const precisionOf = (turn: number, ring: RingBits = 64): PrecisionOptions => {
+  const list = ring === 64 ? precisions : precisions128
+  return list[((3 * turn) >> 1) % list.length]!
+}
 
-describe.each(Object.entries(kinds))('what a method gives is what tfjs gives, %s', (_, kind: Kind) => {
-  it.each(rows)('%s', async (name, { calls, isOnGrid }) => {
-    if (name === 'refresh' && !kind.isSecret) return
-    const fixed = callsOf(calls, kind.calls * many, hasFloat, isOnGrid)
-    const whole = callsOf(calls, 2 * many, (call) => !hasFloat(call))
-    expect(fixed.length + whole.length).toBeGreaterThan(1)
-    await done(kind)
-    const before = tf.memory().numTensors
-    await together([
-      ...fixed.map((call, turn) => compare(kind, name, call, precisionOf(turn), turn)),
-      ...whole.map((call, turn) => compare(kind, name, call, {}, turn)),
-    ])
-    await done(kind)
-    expect(tf.memory().numTensors).toBe(before)
-  })
-})
+describe.each(Object.entries({ ...kinds, ...kinds128 }))(
+  'what a method gives is what tfjs gives, %s',
+  (_, kind: Kind) => {
+    it.each(rows)('%s', async (name, { calls, isOnGrid }) => {
+      if (name === 'refresh' && !kind.isSecret) return
+      const fixed = callsOf(calls, kind.calls * many, hasFloat, isOnGrid)
+      const { ring } = kind
+      const whole = callsOf(calls, (ring === undefined ? 2 : 1) * many, (call) => !hasFloat(call))
+      expect(fixed.length + whole.length).toBeGreaterThan(ring === undefined ? 1 : 0)
+      await done(kind)
+      const before = tf.memory().numTensors
+      await together([
+        ...fixed.map((call, turn) => compare(kind, name, call, precisionOf(turn, ring), turn)),
+        ...whole.map((call, turn) => compare(kind, name, call, ring === undefined ? {} : { ring }, turn)),
+      ])
+      await done(kind)
+      expect(tf.memory().numTensors).toBe(before)
+    })
+  },
+)
 
 // Gradients.
 
@@ -359,7 +384,7 @@ async function compareGradients(
     for (const [i, result] of results.entries()) {
       result.backward(seeds[i]!, { retainGraph: i < results.length - 1 })
     }
-    const b = new Bounds(scaleOf(precision as Encoding), kind.isSecret)
+    const b = new Bounds(scaleOf(precision as Encoding), kind.isSecret, kind.ring)
     const seed: Quantity = { size: 2, least: 0, error: 0, isFixed: true, isExact: true }
     const bounds = operation.gradient(b, seed, caseOf(b, operation, call, plain[0]!.shape))
     await Promise.all(
@@ -378,14 +403,17 @@ async function compareGradients(
 
 const differentiable = rows.filter(([, { smooth }]) => smooth !== null)
 
-describe.each(Object.entries(kinds))('what backward gives is what tf.grads gives, %s', (_, kind: Kind) => {
+// Of 128 bits, rules are the same, and so is what they are made of: here is enough.
+const differentiating = { ...kinds, 'public, here, 128 bits': kinds128['public, here, 128 bits'] }
+
+describe.each(Object.entries(differentiating))('what backward gives is what tf.grads gives, %s', (_, kind: Kind) => {
   it.each(differentiable)('%s', async (name, { smooth, isOnGrid }) => {
     if (name === 'refresh' && !kind.isSecret) return
     const calls = callsOf(smooth!, Math.ceil(kind.calls / 2) * many, hasFloat, isOnGrid)
     expect(calls.length).toBeGreaterThan(0)
     await done(kind)
     const before = tf.memory().numTensors
-    await together(calls.map((call, turn) => compareGradients(kind, name, call, precisionOf(turn), turn)))
+    await together(calls.map((call, turn) => compareGradients(kind, name, call, precisionOf(turn, kind.ring), turn)))
     await done(kind)
     expect(tf.memory().numTensors).toBe(before)
   })
@@ -478,7 +506,7 @@ const numbersOf = async (kind: Kind, x: AnyEncoded): Promise<unknown> =>
   once((await kind.read(x)).floatPrecision(), (t) => t.arraySync())
 /** As integers of the ring. */
 const unitsOf = async (kind: Kind, x: AnyEncoded): Promise<bigint[]> =>
-  Array.from((await kind.read(x)).publicValue.tensor.data, (word) => BigInt.asIntN(64, word))
+  numbersIn((await kind.read(x)).publicValue.tensor)
 
 const all = Object.entries(kinds) as [string, Kind][]
 const three = kinds['secret among three']

@@ -38,10 +38,16 @@ export interface Quantity {
 export class Bounds {
   readonly scale: number
   readonly isSecret: boolean
+  /** Bits that public fractions are rounded to as factors, and what smooth functions are off by of their results. */
+  readonly #factorBits: number
+  readonly #relative: number
 
-  constructor(scale: number, isSecret: boolean) {
+  constructor(scale: number, isSecret: boolean, ring: 64 | 128 = 64) {
     this.scale = scale
     this.isSecret = isSecret
+    const [factorBits, relative] = ring === 64 ? [17, 2 ** -22] : [40, 2 ** -34]
+    this.#factorBits = factorBits
+    this.#relative = relative
   }
 
   /** tfjs rounds what it computes to 24 bits. */
@@ -66,11 +72,11 @@ export class Bounds {
     const [size, least] = [Math.max(0, ...sizes), sizes.length === 0 ? 0 : Math.min(...sizes)]
     return { size, least, error: isFixed && !isExact ? 0.5 : 0, isFixed, isExact: isExact || !isFixed }
   }
-  /** Whole numbers stand for themselves; fractions are encoded, or as factors rounded to 17 bits. */
+  /** Whole numbers stand for themselves; fractions are encoded, or as factors rounded to 17 bits (of 128 bits 40). */
   number(value: number): Quantity {
     const size = Math.abs(value)
     const isFixed = !Number.isInteger(value)
-    const error = isFixed ? Math.max(0.5, 2 ** -18 * size * this.scale) : 0
+    const error = isFixed ? Math.max(0.5, 2 ** (-1 - this.#factorBits) * size * this.scale) : 0
     return { size, least: size, error, isFixed, isExact: !isFixed }
   }
   /** Where results are 0 or 1, or an index. */
@@ -125,11 +131,11 @@ export class Bounds {
     }
   }
   /**
-   * A smooth function as in `functions.ts`: 1.5 units and 2^−22 of the result. An error of the argument grows with the
+   * A smooth function as in `functions.ts`: 1.5 units and 2^−22 (of 128 bits 2^−34) of the result. An error of the argument grows with the
    * slope. tfjs's own functions are good to eight roundings.
    */
   through(x: Quantity, size: number, slope: number, least = 0): Quantity {
-    const error = slope * x.error + 1.5 + 2 ** -22 * size * this.scale + 8 * this.#rounded(size)
+    const error = slope * x.error + 1.5 + this.#relative * size * this.scale + 8 * this.#rounded(size)
     return { size, least, error, isFixed: true, isExact: false }
   }
   /** The least that an argument can be, after it was encoded. */
