@@ -54,7 +54,11 @@ export const keptHandlers: SecretHandlers<
       }
       const members = membersOf(session, party)
       tensors.forEach(({ shape, data, access }, i) => {
-        const pieces = sharesOf(ringTensor(shape, wordsOf(data.slice())), to[i]!.length, party.options.protocol)
+        const pieces = sharesOf(
+          ringTensor(party.options.ring, shape, wordsOf(data.slice())),
+          to[i]!.length,
+          party.options.protocol,
+        )
         to[i]!.forEach(({ name: taker, key }, j) => {
           hand(session, taker, key, { kind: 'share', ...pieces[j]!, members, access })
         })
@@ -100,7 +104,9 @@ async function load(session: HostSession, party: Party, name: string) {
   if (options.index !== index || JSON.stringify(options.parties) !== JSON.stringify(parties)) {
     throw mismatch(`holds a share of secrets of ${parties.join(', ')}, in this order`)
   }
-  if (tensors.some(({ shape, data }) => data.length !== 8 * sizeOf(shape))) throw mismatch('is malformed')
+  if (tensors.some(({ shape, data }) => data.length !== (options.ring / 8) * sizeOf(shape))) {
+    throw mismatch('is of another ring, or malformed')
+  }
   const access = tensors.map((tensor) => accessFrom(tensor.access)).reduce(combine, PUBLIC)
   if (access.length > 0) {
     const before = new Map(members.map((member) => [member.name, member.key]))

@@ -3,7 +3,8 @@
  * of rows) goes into the one division that brings a product to scale, which is taken anyway.
  */
 import type { PublicOperand } from '../encoded-tensor.ts'
-import { type Encoding, INTEGER, scaleOf } from '../encoding.ts'
+import { type Encoding, scaleOf } from '../encoding.ts'
+import { wholeNumbers } from '../literals.ts'
 import type { RingOp } from '../ring-ops.ts'
 import type { SharedTensor } from '../shared-tensor.ts'
 
@@ -14,15 +15,13 @@ export interface Gradient {
 }
 
 /** A public whole number, as a factor that takes no division. */
-export const whole = (value: number): PublicOperand => ({
-  tensor: { shape: [], data: BigUint64Array.of(BigInt(value)) },
-  encoding: INTEGER,
-})
+export const whole = (x: SharedTensor, value: number): PublicOperand =>
+  wholeNumbers(x.encoding.ring, [], [BigInt(value)])
 
 /** Bits of a public factor: within 2^-13 of itself. */
 const FACTOR_BITS = 12
-/** A command takes divisors up to 2^53. */
-const MOST_BITS = 53
+/** A command takes divisors below 2^53. */
+const MOST_BITS = 52
 
 /** A positive factor as a whole number of few bits over a power of two: divisions by one cost least, and are right on average. */
 export function binary(factor: number): { readonly whole: number; readonly bits: number } {
@@ -33,12 +32,21 @@ export function binary(factor: number): { readonly whole: number; readonly bits:
 
 /** x times a public whole number, under the same name. Local. */
 export const timesWhole = (x: SharedTensor, factor: number): SharedTensor =>
-  factor === 1 ? x : x.run('mul', [whole(factor)])[0]!
+  factor === 1 ? x : x.run('mul', [whole(x, factor)])[0]!
+
+/** x · y / (by · 2^bits). Two rounds; where that is no divisor of one command, the last bits take one more. */
+export function productOver(x: SharedTensor, y: SharedTensor, by: number, bits: number, as: Encoding): SharedTensor {
+  const most = Math.max(0, MOST_BITS - Math.ceil(Math.log2(by)))
+  // What the first division rounds is then a sixteenth of what the second does, or less.
+  const first = bits > most ? Math.min(most, bits - 4) : bits
+  const [product] = x.run('mul', [y], { divisor: BigInt(by * 2 ** first), encodings: [as] })
+  return first === bits ? product! : product!.run('clone', [], { divisor: 1n << BigInt(bits - first) })[0]!
+}
 
 /**
  * The gradient that is a product of two secrets of one scale, by a row of the ring op table. Two rounds.
  *
- * Domain: the product below 2^(62 − 12) / scale², 2^18 at scale 2^16.
+ * Domain: the product below 2^(62 − 12) / scale², 2^18 at scale 2^16; of 128 bits 2^(126 − 12) / scale².
  */
 export function ofProduct(op: RingOp, a: SharedTensor, b: SharedTensor, attrs: readonly unknown[]): Gradient {
   return {
@@ -64,7 +72,7 @@ export function ofTensor(g: SharedTensor): Gradient {
       const raised =
         scaleOf(encoding) === g.scale
           ? g
-          : g.run('mul', [whole(scaleOf(encoding) / g.scale)], { encodings: [encoding] })[0]!
+          : g.run('mul', [whole(g, scaleOf(encoding) / g.scale)], { encodings: [encoding] })[0]!
       return factor === 1 ? raised : raised.mul(factor)
     },
   }

@@ -95,8 +95,8 @@ const reshaped: TrainingRule = ({ x }, config) => {
 /** The sum of products over all axes but the last, undivided: of scale². One round. */
 const overChannels = (x: SharedTensor, y: SharedTensor | null): SharedTensor => {
   const axes = x.shape.slice(0, -1).map((_, i) => i)
-  const [products] =
-    y === null ? x.run('square', [], { encodings: [INTEGER] }) : x.run('mul', [y], { encodings: [INTEGER] })
+  const encodings = [INTEGER[x.encoding.ring]]
+  const [products] = y === null ? x.run('square', [], { encodings }) : x.run('mul', [y], { encodings })
   return products!.sum(axes)
 }
 /** Integers of scale² · divisor, as numbers of a scale. One round. */

@@ -9,7 +9,7 @@ import { sottoError } from '../../errors.ts'
 import { checkOptions, numberOption } from '../../options.ts'
 import { type Encoding, scaleOf } from '../encoding.ts'
 import type { SharedTensor } from '../shared-tensor.ts'
-import { binary, type Gradient, timesWhole, whole } from './gradient.ts'
+import { binary, type Gradient, productOver, timesWhole, whole } from './gradient.ts'
 
 /** An optimizer by its name and settings, as tfjs has them. */
 export type SecretOptimizer =
@@ -93,22 +93,23 @@ function sgd(settings: Record<string, unknown>): Rule {
  */
 const SCALED = 128
 /** Of the second moments, at most: what roots take. */
-const LARGEST_SCALE = 2 ** 24
+const LARGEST_SCALES = { 64: 2 ** 24, 128: 2 ** 36 } as const
 /** Bits of 1 − beta2. */
 const RATE_BITS = 10
 
 /** The encoding of squares of an encoding: as many digits of theirs as roots take. */
-function squaresOf({ dtype, base, precisionFractional }: Encoding): Encoding {
+function squaresOf({ ring, dtype, base, precisionFractional }: Encoding): Encoding {
   let digits = 2 * precisionFractional
-  while (digits > precisionFractional && base ** digits > LARGEST_SCALE) digits--
-  return { dtype, base, precisionFractional: digits }
+  while (digits > precisionFractional && base ** digits > LARGEST_SCALES[ring]) digits--
+  return { ring, dtype, base, precisionFractional: digits }
 }
 
 /**
  * Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1), and AMSGrad, which divides by the largest second moment so far (Reddi,
  * Kale, Kumar, ICLR 2018, algorithm 2; with the corrections of Adam).
  *
- * Domain: mean gradients below 8 of any weight; second moments have 24 bits below the point, of gradients taken 128-fold.
+ * Domain: mean gradients below 8 of any weight; second moments have 24 bits below the point (of 128 bits 36), of gradients
+ * taken 128-fold.
  * Rounds after the gradient's: 1 for its square, 1 for the moment, 21 for the root (AMSGrad: 8 more), 2 for the step.
  */
 function adam(kind: 'adam' | 'amsgrad', settings: Record<string, unknown>): Rule {
@@ -145,7 +146,7 @@ function adam(kind: 'adam' | 'amsgrad', settings: Record<string, unknown>): Rule
       )
       const [grown] = square!
         .sub(lacking)
-        .run('mul', [whole(share)], { divisor: BigInt((g.scale ** 2 / scaleOf(squares)) * 2 ** bits) })
+        .run('mul', [whole(g, share)], { divisor: BigInt((g.scale ** 2 / scaleOf(squares)) * 2 ** bits) })
       const second = moment.add(grown!)
       const kept = slots['largest']
       const largest = kind === 'amsgrad' ? (kept === undefined ? second : kept.maximum(second)) : second
@@ -153,12 +154,9 @@ function adam(kind: 'adam' | 'amsgrad', settings: Record<string, unknown>): Rule
       const floor = Math.max((SCALED * epsilon * corrected) ** 2, 1 / scaleOf(squares))
       const root = largest.add(floor).rsqrt()
       const { whole: by, bits: down } = binary((rate * corrected) / (1 - beta1 ** step))
-      const [taken] = timesWhole(first, by).run('mul', [root], {
-        divisor: BigInt(scaleOf(squares) * 2 ** down),
-        encodings: [encoding],
-      })
+      const taken = productOver(timesWhole(first, by), root, scaleOf(squares), down, encoding)
       const moments = { first, second, ...(kind === 'amsgrad' ? { largest } : {}) }
-      return { value: value.sub(taken!), slots: moments }
+      return { value: value.sub(taken), slots: moments }
     },
   }
 }
