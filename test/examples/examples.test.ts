@@ -1,4 +1,5 @@
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { encryptedTraining } from '../../examples/encrypted-training.ts'
 import { federatedSpam } from '../../examples/federated-spam.ts'
 import { pointers } from '../../examples/pointers.ts'
 import { secretInference } from '../../examples/secret-inference.ts'
@@ -125,5 +126,32 @@ describe('examples', () => {
     const text = printed()
     expect(text).toMatch(/sam +│ float32 \[4,1\] +│ olga \+ sam +│ reveal/)
     expect(text).not.toMatch(/│ olga +│ float32 \[4,1\]/)
+  })
+
+  it('encrypted-training: three parties train, nobody sees an image, and olga consents to what is opened', async () => {
+    const { accuracy, refusal, opened, plain, batch } = await encryptedTraining({
+      network: 'logistic',
+      protocol: 'replicated',
+      epochs: 2,
+      batchSize: 32,
+      optimizer: 'sgd',
+      momentum: 0,
+      seed: 1,
+      limit: 256,
+      test: 100,
+      plain: true,
+      workers: 'virtual',
+    })
+    expect(refusal).toMatch(/^ERR_CONSENT: .*olga/)
+    expect(accuracy).toHaveLength(2)
+    // The weights that were counted with, as they are: in clear what was nearly a tie may fall the other way.
+    expect(Math.abs(opened - accuracy[1]!)).toBeLessThanOrEqual(0.01)
+    expect(Math.abs(opened - plain!)).toBeLessThanOrEqual(0.01)
+    expect(batch.rounds).toBeGreaterThan(0)
+    const text = printed()
+    expect(text).toContain('nothing of float32 [256,784]')
+    const seen = text.split('\n').filter((line) => line.includes('[256,784]') && !line.includes('nothing of'))
+    expect(seen).toHaveLength(1)
+    expect(seen[0]).toMatch(/^│ olga +│ float32 \[256,784\] #images #block-0 +│ olga/)
   })
 })

@@ -40,21 +40,26 @@ function newFolder(): string {
   return folder
 }
 
-/** Two parties that keep checkpoints in a folder each, and a provider. */
-function world(folders: readonly string[], identity = 'mallory') {
+/** Two parties that keep checkpoints in a folder each, and a provider; or three that keep secrets in another way. */
+function world(folders: readonly string[], protocol = 'additive') {
   const workers = NAMES.map((name, i) => {
     const checkpoints = folders[i]
-    const worker = new VirtualWorker(name, { identity, ...(checkpoints === undefined ? {} : { checkpoints }) })
+    const worker = new VirtualWorker(name, {
+      identity: 'mallory',
+      ...(checkpoints === undefined ? {} : { checkpoints }),
+    })
     closing.push(() => worker.close())
     return worker
   }) as [VirtualWorker, VirtualWorker, VirtualWorker]
-  const [bob, alice, provider] = workers
-  const parties = [bob, alice]
+  const [bob, alice, carol] = workers
+  const isAdditive = protocol === 'additive'
+  const parties = isAdditive ? [bob, alice] : [...workers]
+  const options = isAdditive ? { provider: carol } : { protocol: 'replicated' as const }
   return {
     workers,
     parties,
-    options: { provider },
-    secret: (value: tf.Tensor): SharedTensor => fixPrecision(value).share(parties, { provider }),
+    options,
+    secret: (value: tf.Tensor): SharedTensor => fixPrecision(value).share(parties, options),
     stop: async () => {
       for (const worker of workers) await worker.close()
     },
@@ -119,32 +124,35 @@ async function keptBy(folder: string, worker: string, name: string): Promise<Kep
 }
 
 describe('a training in secret that was stopped', () => {
-  it('has the very weights that were kept, and trains no batch twice', async () => {
-    const folders = [newFolder(), newFolder()]
-    const first = world(folders)
-    const before = model().share(first.parties, first.options)
-    const saved = await stoppedAfter(before, first, 2)
-    expect(saved.map(({ name }) => name)).toEqual(['digits.1.1', 'digits.1.2'])
-    const expected = await weightsOf(before)
-    await first.stop()
+  it.each(['additive', 'replicated'])(
+    'has the very weights that were kept, and trains no batch twice: %s',
+    async (protocol) => {
+      const folders = [newFolder(), newFolder(), newFolder()]
+      const first = world(folders, protocol)
+      const before = model().share(first.parties, first.options)
+      const saved = await stoppedAfter(before, first, 2)
+      expect(saved.map(({ name }) => name)).toEqual(['digits.1.1', 'digits.1.2'])
+      const expected = await weightsOf(before)
+      await first.stop()
 
-    const second = world(folders)
-    // Of another beginning: nothing of it is left.
-    const after = model(5).share(second.parties, second.options)
-    const control = new AbortController()
-    control.abort()
-    expect(await codeOf(() => fit(after, second, { signal: control.signal }))).toBe('ERR_ABORTED')
-    expect(await weightsOf(after)).toEqual(expected)
-    const told: number[][] = []
-    const { steps } = await fit(after, second, { onBatch: ({ epoch, batch }) => void told.push([epoch, batch]) })
-    expect(told).toEqual([
-      [1, 3],
-      [2, 1],
-      [2, 2],
-      [2, 3],
-    ])
-    expect(steps).toBe(6)
-  })
+      const second = world(folders, protocol)
+      // Of another beginning: nothing of it is left.
+      const after = model(5).share(second.parties, second.options)
+      const control = new AbortController()
+      control.abort()
+      expect(await codeOf(() => fit(after, second, { signal: control.signal }))).toBe('ERR_ABORTED')
+      expect(await weightsOf(after)).toEqual(expected)
+      const told: number[][] = []
+      const { steps } = await fit(after, second, { onBatch: ({ epoch, batch }) => void told.push([epoch, batch]) })
+      expect(told).toEqual([
+        [1, 3],
+        [2, 1],
+        [2, 2],
+        [2, 3],
+      ])
+      expect(steps).toBe(6)
+    },
+  )
 
   it('comes to what an unbroken one comes to, with the state of its optimizer', async () => {
     const folders = [newFolder(), newFolder()]

@@ -31,7 +31,7 @@ function write(
 }
 
 const askedBy = (session: HostSession, access: Access): string =>
-  `asked by ${session.name}${access.length > 0 ? `, allowed by ${access.map(({ owner }) => owner).join(', ')}` : ''}`
+  `asked by ${session.name}${access.length > 0 ? `, allowed by ${[...new Set(access.map(({ owner }) => owner))].join(', ')}` : ''}`
 
 /** Writes down that a value went to somebody: to who asked, unless it was to go to a peer. */
 export function recordLeft(
