@@ -5,68 +5,18 @@
 import { sottoError } from '../../errors.ts'
 import type { HostSession } from '../../worker/host-session.ts'
 import type { Session } from '../../worker/session.ts'
-import { type Channel, Inbox } from '../channel.ts'
+import type { Channel } from '../channel.ts'
+import { WindowedChannel } from '../windowed-channel.ts'
 
-/** Messages that may be on their way to a peer, and lie there, before it has taken one: 30 MB of them at most. */
-const WINDOW = 8
 /** Channels of one session that peers have opened and this worker was not told of. */
 const MOST_EARLY = 64
 /** Runs that are over, remembered so that what still comes for them is dropped and not kept. */
 const REMEMBERED = 1024
 
-/** One end of a channel. */
-class PeerChannel implements Channel {
-  readonly #inbox = new Inbox(Number.POSITIVE_INFINITY)
-  readonly #waiting: (() => void)[] = []
-  #underWay = 0
-  #failed: Error | null = null
-  #tell: ((message: Uint8Array | null) => void) | null = null
-
-  /** From now on messages go to the peer. */
-  open(tell: (message: Uint8Array | null) => void): void {
-    this.#tell = tell
-  }
-  get isOpen(): boolean {
-    return this.#tell !== null
-  }
-
-  async send(message: Uint8Array): Promise<void> {
-    while (this.#underWay >= WINDOW && this.#failed === null) {
-      await new Promise<void>((resolve) => this.#waiting.push(resolve))
-    }
-    if (this.#failed !== null) throw this.#failed
-    this.#underWay++
-    this.#tell!(message)
-  }
-
-  async receive(): Promise<Uint8Array> {
-    const message = await this.#inbox.take()
-    // Whoever is gone needs to be told nothing.
-    if (this.#failed === null) this.#tell!(null)
-    return message
-  }
-
-  /** Something that the peer says. */
-  take(message: Uint8Array | null): void {
-    if (message === null) {
-      this.#underWay = Math.max(0, this.#underWay - 1)
-      this.#waiting.shift()?.()
-    } else if (this.#inbox.size >= 2 * WINDOW) {
-      this.fail(sottoError('ERR_PROTOCOL', 'the peer sends more than was taken'))
-    } else void this.#inbox.put(message).catch(() => {})
-  }
-
-  fail(error: Error): void {
-    this.#failed ??= error
-    this.#inbox.fail(error)
-    for (const resolve of this.#waiting.splice(0)) resolve()
-  }
-}
-
 /** The runs of one session of a caller's. */
 class Runs {
   readonly #session: HostSession
-  readonly #channels = new Map<string, PeerChannel>()
+  readonly #channels = new Map<string, WindowedChannel>()
   readonly #over = new Set<string>()
 
   constructor(session: HostSession) {
@@ -87,7 +37,7 @@ class Runs {
   open(run: string, peer: string): { channel: Channel; close: () => void } {
     const key = keyOf(run, peer)
     const link = this.#session.linkTo(peer)
-    const channel = this.#channels.get(key) ?? new PeerChannel()
+    const channel = this.#channels.get(key) ?? new WindowedChannel()
     if (channel.isOpen || this.#over.has(key)) throw sottoError('ERR_ID_TAKEN', 'there was a run of that id before')
     this.#channels.set(key, channel)
     channel.open((message) => tell(link, run, message))
@@ -113,7 +63,7 @@ class Runs {
     if (channel === undefined) {
       const early = [...this.#channels.values()].filter(({ isOpen }) => !isOpen).length
       if (early >= MOST_EARLY) throw sottoError('ERR_LIMIT', `${early} runs wait that this worker was not told of`)
-      channel = new PeerChannel()
+      channel = new WindowedChannel()
       this.#channels.set(key, channel)
     }
     channel.take(message)
