@@ -5,6 +5,8 @@ export { LabelledImages, loadMnist, type Mnist, type MnistOptions } from './data
 export { formatNpy } from './data/npy.ts'
 export { type LabelledMessage, loadSmsSpam, type SmsSpam, type SmsSpamOptions } from './data/sms-spam.ts'
 export { jsonLines } from './federated/json-lines.ts'
+export { type IdFileOptions, readIdRows, readIds } from './psi/id-file.ts'
+export { connectForPsi, listenForPsi, type PsiListenOptions, type PsiServer } from './psi/socket.ts'
 export { FolderCheckpoints } from './worker/checkpoint-folder.ts'
 export { type Hub, type HubOptions, type HubWorkerOptions, listenForWorkers } from './worker/hub.ts'
 export {

@@ -7,6 +7,7 @@ import { type Io, UsageError } from './io.ts'
 import { addJob } from './job-commands.ts'
 import { type Kind, key, text, whole } from './kinds.ts'
 import { optionOf } from './option.ts'
+import { addPsi } from './psi-command.ts'
 import type { NewToken } from './token.ts'
 import { flagOf, workerOptions } from './worker-options.ts'
 
@@ -54,6 +55,7 @@ function programFor(io: Io): Command {
   addStatus(program, io)
   addLedger(program, io)
   addJob(program, io)
+  addPsi(program, io)
   return program
 }
 

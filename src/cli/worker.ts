@@ -1,15 +1,15 @@
 /** `sotto worker`: a worker in a process of its own, which listens or dials. */
-import { createSecureContext } from 'node:tls'
 import { type Logger, pino } from 'pino'
 import { isSottoError, sottoError } from '../errors.ts'
 // The whole library: parts of it add messages that `worker/` does not know.
-import { Identity, type OwnData, offerWorker, ready, type ServerTls, serveWorker } from '../index.ts'
+import { Identity, type OwnData, offerWorker, ready, serveWorker } from '../index.ts'
 import { tokenOf } from './connection.ts'
 import type { Io } from './io.ts'
 import { readIdentity } from './keygen.ts'
 import { readOwnFiles } from './own-files.ts'
 import { isExposed, readText } from './secret-files.ts'
 import { EndSignals } from './signals.ts'
+import { given, readTls } from './tls.ts'
 import { WatchedTokens } from './token-file.ts'
 import type { Settings } from './worker-options.ts'
 
@@ -145,25 +145,4 @@ const dial: Start = async ({ settings, identity, data, log, io }) => {
       return worker.close(timeout)
     },
   }
-}
-
-/**
- * Certificate, key and authorities of a server.
- *
- * @throws ValueError `ERR_ARGUMENT_VALUE` when they are no such thing, or do not go together
- */
-async function readTls({ tlsCert, tlsKey, tlsCa }: Settings): Promise<ServerTls> {
-  const [cert, key] = [await readText(tlsCert!), await readText(tlsKey!)]
-  const tls = { cert, key, ...given({ ca: tlsCa === undefined ? undefined : await readText(tlsCa) }) }
-  try {
-    createSecureContext(tls)
-  } catch (error) {
-    throw sottoError('ERR_ARGUMENT_VALUE', `--tls-cert ${tlsCert}, --tls-key ${tlsKey}: ${(error as Error).message}`)
-  }
-  return tls
-}
-
-/** Options that were given: one that is undefined is not. */
-function given<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as never
 }
