@@ -10,10 +10,9 @@
  * Where the sender returns the points in another order, the receiver learns values without their ids: how many are shared,
  * and not which.
  */
-import { blake2s } from '@noble/hashes/blake2.js'
 import type { Conversation } from '../channel.ts'
 import { FINGERPRINT } from '../ids.ts'
-import { blake2sState, DIGEST } from '../kernels/wasm.ts'
+import { blake2sState, DIGEST, MESSAGE, PsiKernels } from '../kernels/wasm.ts'
 import { forSession, type ObliviousPrf, OUTPUT, type Session, type Sink } from '../oblivious-prf.ts'
 import { randomBytes, randomOrder } from '../random.ts'
 import { POINT, ristretto, UNIFORM } from '../ristretto.ts'
@@ -22,7 +21,7 @@ import { inOrder, type Pool, poolFor, TASK, tasksOf } from './pool.ts'
 
 const utf8 = new TextEncoder()
 const halves = ['sotto c0', 'sotto c1'].map((personal) => blake2sState(utf8.encode(personal)))
-const valuePersonal = utf8.encode('sotto cv')
+const valueState = blake2sState(utf8.encode('sotto cv'))
 
 /** 64 bytes for each id, which are mapped to the group: two hashes of 32. */
 function uniformOf(prints: Uint8Array, session: Uint8Array): Uint8Array {
@@ -36,16 +35,18 @@ function uniformOf(prints: Uint8Array, session: Uint8Array): Uint8Array {
   return out
 }
 
-/** The values of the PRF that points stand for. */
-function valuesOf(points: Uint8Array, session: Uint8Array): Uint8Array {
-  const out = new Uint8Array((OUTPUT * points.length) / POINT)
-  const message = new Uint8Array(session.length + POINT)
-  message.set(session)
-  for (let i = 0; i < points.length / POINT; i++) {
-    message.set(points.subarray(POINT * i, POINT * (i + 1)), session.length)
-    out.set(blake2s(message, { dkLen: OUTPUT, personalization: valuePersonal }), OUTPUT * i)
+/** Makes values of the PRF of the points that they stand for, {@link TASK} at a time: a point and the session fill a block. */
+function hashOf(session: Uint8Array): (points: Uint8Array) => Uint8Array {
+  const kernels = new PsiKernels(0)
+  const { messages } = kernels
+  for (let i = 0; i < TASK; i++) messages.set(session, MESSAGE * i)
+  return (points) => {
+    const count = points.length / POINT
+    for (let i = 0; i < count; i++) {
+      messages.set(points.subarray(POINT * i, POINT * (i + 1)), MESSAGE * i + session.length)
+    }
+    return kernels.hash(count, MESSAGE, valueState)
   }
-  return out
 }
 
 /** Whether all points of a list are different, told while they come. */
@@ -79,6 +80,7 @@ async function receive(
 ): Promise<Uint8Array> {
   const group = await ristretto()
   const { receiverSize, id } = session
+  const hash = hashOf(id)
   const count = prints.length / FINGERPRINT
   const scalar = group.randomScalar()
   const inverse = group.invert(scalar)
@@ -104,7 +106,7 @@ async function receive(
   const take = async () => {
     for await (const { from, points } of inOrder(pool, come())) {
       if (points === null) return conversation.refuse('a point is none of the group')
-      const values = valuesOf(points, id)
+      const values = hash(points)
       const own = session.isShuffled === true ? receiverSize : count
       const known = Math.min(points.length / POINT, Math.max(0, own - from))
       sink(range(from, known), values.subarray(0, OUTPUT * known))
@@ -124,11 +126,12 @@ async function send(
 ): Promise<void> {
   const group = await ristretto()
   const { receiverSize, id } = session
+  const hash = hashOf(id)
   const key = group.randomScalar()
 
   const own = async () => {
     for await (const { from, points } of inOrder(pool, tasksOf('map', key, uniformOf(prints, id)))) {
-      sink(range(from, points!.length / POINT), valuesOf(points!, id))
+      sink(range(from, points!.length / POINT), hash(points!))
     }
   }
   const distinct = new Distinct()
