@@ -11,7 +11,8 @@ import { Prg, PrgStream } from '../../src/smpc/prg.ts'
 import { type ProtocolName, protocols } from '../../src/smpc/protocols/index.ts'
 import type { Cost } from '../../src/smpc/protocols/protocol.ts'
 import { ring } from '../../src/smpc/ring/choose.ts'
-import { bytesOf, ringTensor, wordsOf } from '../../src/smpc/ring/tensor.ts'
+import type { RingBits } from '../../src/smpc/ring/kernels.ts'
+import { bytesOf, ringOf, ringTensor, wordsOf } from '../../src/smpc/ring/tensor.ts'
 import { type Shape, sizeOf } from '../../src/tensor/shape.ts'
 import { FrameKind } from '../../src/worker/protocol.ts'
 import { readyForTest } from '../backend.ts'
@@ -38,16 +39,18 @@ afterEach(async () => {
 })
 
 const fixed = fixedEncoding('test')
+const encodings = { 64: fixed, 128: fixedEncoding('test', { ring: 128 }) } as const
 /** A secret whose elements are all the same number of units. */
-function constant(world: World, units: bigint, shape: Shape): SharedTensor {
-  const data = new BigUint64Array(sizeOf(shape)).fill(BigInt.asUintN(64, units))
-  return share(new FixedPrecisionTensor(ringTensor(64, shape, data), fixed), world.parties, world.options)
+function constant(world: World, units: bigint, shape: Shape, ring: RingBits = 64): SharedTensor {
+  const value = ringOf(ring, shape, new Array<bigint>(sizeOf(shape)).fill(units))
+  return share(new FixedPrecisionTensor(value, encodings[ring]), world.parties, world.options)
 }
-/** The largest number that is encoded. */
+/** The largest numbers that are encoded. */
 const LARGEST = 2n ** 50n - 1n
+const LARGEST_128 = 2n ** 64n - 1n
 
 const lowBits = (x: SharedTensor, count: number): SharedTensor =>
-  x.run('lowBits', [], { attrs: [count], encodings: [TRUTH[64]] })[0]!
+  x.run('lowBits', [], { attrs: [count], encodings: [TRUTH[x.encoding.ring]] })[0]!
 
 interface Operation {
   readonly name: string
@@ -202,22 +205,22 @@ describe('what is received', () => {
    * The number of bytes of an opening that are planes of bits, in front. Sums of words, products and truncations open words
    * alone; a comparison a word for each value, then planes, then a bit for each value and words.
    */
-  function planesOf({ op, step, seq, contributions }: Opening, all: readonly Opening[]): number {
+  function planesOf({ op, step, seq, contributions }: Opening, all: readonly Opening[], bits: RingBits): number {
     const [{ length }] = contributions as unknown as [Uint8Array]
     if (!['negative', 'zero', 'lowBits'].includes(op) || step === 0) return 0
     const steps = all.filter((other) => other.seq === seq)
     const isLast = steps.every((other) => other.step <= step)
     if (!isLast || op === 'lowBits') return length
     const [first] = steps.find((other) => other.step === 0)!.contributions
-    return strideOf(first!.length / 8)
+    return strideOf((8 * first!.length) / bits)
   }
 
   /** The values that all parties get to know: what they contribute, together. */
-  function opened(opening: Opening, all: readonly Opening[]): Uint8Array {
+  function opened(opening: Opening, all: readonly Opening[], ringBits: RingBits): Uint8Array {
     const contributions = [...opening.contributions]
-    const planes = planesOf({ ...opening, contributions: contributions as never }, all)
+    const planes = planesOf({ ...opening, contributions: contributions as never }, all, ringBits)
     const bits = contributions.map((data) => data.subarray(0, planes)).reduce((a, b) => ring().xor(a, b))
-    const words = contributions.map((data) => wordsOf(data.slice(planes))).reduce((a, b) => ring().add(a, b))
+    const words = contributions.map((data) => wordsOf(data.slice(planes))).reduce((a, b) => ring(ringBits).add(a, b))
     return Buffer.concat([bits, bytesOf(words)])
   }
 
@@ -230,9 +233,10 @@ describe('what is received', () => {
     units: bigint,
     { size, run }: Operation,
     breaking: () => void = () => {},
+    bits: RingBits = 64,
   ): Promise<View> {
     const world = newWorld(3, protocol)
-    const [x, y] = [constant(world, units, [size, size]), constant(world, 16n, [size, size])]
+    const [x, y] = [constant(world, units, [size, size], bits), constant(world, 16n, [size, size], bits)]
     await x.refresh().get()
     world.take()
     breaking()
@@ -254,7 +258,7 @@ describe('what is received', () => {
     // Of replicated sharing, what is opened is opened to some, and is among what these received.
     if (protocol === 'replicated') return view
     const openings = openingsIn(messages)
-    for (const opening of openings) put(`opened: ${opening.op}.${opening.step}`, opened(opening, openings))
+    for (const opening of openings) put(`opened: ${opening.op}.${opening.step}`, opened(opening, openings, bits))
     return view
   }
 
@@ -275,6 +279,21 @@ describe('what is received', () => {
       expect(beyond(statisticsOf(zero))).toEqual([])
       expect(beyond(statisticsOf(largest))).toEqual([])
       expect(beyond(distances(zero, largest))).toEqual([])
+    },
+  )
+
+  it.each(withEach(ways.filter(({ name }) => name !== 'lowBits')))(
+    'of %s sharing in %s is so of 128 bits too',
+    async (name, _, operation) => {
+      const view = (units: bigint) => viewOf(name, units, operation, undefined, 128)
+      const [zero, largest] = [await view(0n), await view(LARGEST_128)]
+      expect([...largest.keys()].sort()).toEqual([...zero.keys()].sort())
+      expect(zero.size).toBeGreaterThanOrEqual(5)
+      expect(beyond(statisticsOf(zero))).toEqual([])
+      expect(beyond(statisticsOf(largest))).toEqual([])
+      expect(beyond(distances(zero, largest))).toEqual([])
+      const broken = await viewOf(name, 0n, operation, maskNothing, 128)
+      expect(beyond(statisticsOf(broken))).toEqual([...broken.keys()])
     },
   )
 
