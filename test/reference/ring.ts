@@ -125,6 +125,14 @@ function kernelsOf(bits: RingBits): Omit<RingKernels, 'name'> {
       quotient: each((x) => (x % 2n ** top) / divisor, r),
       top: each((x) => x / 2n ** top, r),
     }),
+    sum3: (a, b, c, k) => each((x, y, z) => x + y + z + k, a, b, c),
+    timesLess: (a, b, k) => each((x, y) => k * x - y, a, b),
+    maskedCarry: (c, tops, mask) => each((x, t, m) => (bitOf(x, bits - 1) ? -t : t) - m, c, tops, mask),
+    openedTerm(c, mine, theirs, divisor) {
+      const nearest = (2n ** top + divisor) / (2n * divisor)
+      const quotient = (x: bigint) => (x % 2n ** top) / divisor - nearest
+      return each((x, a, b) => quotient(x) + 2n * nearest * (a + b + x / 2n ** top), c, mine, theirs)
+    },
     truncate(c, quotient, tops, divisor, addsPublic) {
       const nearest = (2n ** top + divisor) / (2n * divisor)
       const one = addsPublic ? 1n : 0n

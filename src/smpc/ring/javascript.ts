@@ -15,7 +15,9 @@ import {
   notInt32,
   sameLength,
 } from './check.ts'
-import type { Planes, RingBits, RingKernels, Words } from './kernels.ts'
+import { helpedBy } from './helped.ts'
+import type { HelpedKernels, Planes, RingKernels, Words } from './kernels.ts'
+import { truncationOffset } from './truncation-offset.ts'
 
 const word = (value: bigint): bigint => BigInt.asUintN(64, value)
 const low63 = (1n << 63n) - 1n
@@ -67,7 +69,7 @@ function planes(a: Words, first: number, count: number): Planes {
   return out
 }
 
-export const javascriptKernels: RingKernels = {
+const plain: Omit<RingKernels, keyof HelpedKernels> = {
   name: 'javascript',
   bits: 64,
 
@@ -286,13 +288,7 @@ export const javascriptKernels: RingKernels = {
   },
 }
 
-/**
- * 2^(l−2) / divisor, to the nearest: what stands in a quotient for the 2^(l−2) that was added before the opening, and half
- * of what a carry into the top bit stands for. One number for both keeps a truncation unbiased.
- */
-export function truncationOffset(divisor: bigint, bits: RingBits): bigint {
-  return ((1n << BigInt(bits - 2)) + (divisor >> 1n)) / divisor
-}
+export const javascriptKernels: RingKernels = { ...plain, ...helpedBy(plain) }
 
 /** RFC 8439 §2.3: the constants, the key, the counter (here 0), the nonce. */
 function initialState(key: Uint8Array, nonce: Uint8Array): Uint32Array {

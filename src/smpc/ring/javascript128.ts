@@ -3,8 +3,10 @@
  * bits each, as numbers; what multiplies and divides, on whole ones.
  */
 import { areIndices, encodeLimits, hasShape, isDivisor, notEncodable, notInt32, sameLength } from './check.ts'
-import { javascriptKernels, truncationOffset } from './javascript.ts'
-import type { Planes, RingKernels, Words } from './kernels.ts'
+import { helpedBy } from './helped.ts'
+import { javascriptKernels } from './javascript.ts'
+import type { HelpedKernels, Planes, RingKernels, Words } from './kernels.ts'
+import { truncationOffset } from './truncation-offset.ts'
 
 const low127 = (1n << 127n) - 1n
 /** The quarters of elements: those of element i from 4i on, the lowest first. */
@@ -89,7 +91,7 @@ export function signExtended(a: Words): Words {
 
 const { xor, and, not, beaverAnd, chacha20 } = javascriptKernels
 
-export const javascriptKernels128: RingKernels = {
+const plain: Omit<RingKernels, keyof HelpedKernels> = {
   name: 'javascript',
   bits: 128,
   xor,
@@ -271,3 +273,5 @@ export const javascriptKernels128: RingKernels = {
 
   lowestBits: (a) => planes(a, 0, 1),
 }
+
+export const javascriptKernels128: RingKernels = { ...plain, ...helpedBy(plain) }

@@ -19,7 +19,19 @@ export const wordsPerElement = (bits: RingBits): 1 | 2 => (bits === 64 ? 1 : 2)
 /** The kernels of each ring. */
 export type Rings = Readonly<Record<RingBits, RingKernels>>
 
-export interface RingKernels extends PlaneKernels {
+/** Passes of a division with a helper over several operands at once, each of one length. */
+export interface HelpedKernels {
+  /** a + b + c + k. */
+  sum3(a: Words, b: Words, c: Words, k: bigint): Words
+  /** k·a − b. */
+  timesLess(a: Words, b: Words, k: bigint): Words
+  /** ±top − mask: minus where the top bit of c is set. */
+  maskedCarry(c: Words, top: Words, mask: Words): Words
+  /** ⌊(c mod 2^(l−1)) / divisor⌋ − z + 2z·(mine + theirs + c_(l−1)), with z as of {@link RingKernels.truncate}. */
+  openedTerm(c: Words, mine: Words, theirs: Words, divisor: bigint): Words
+}
+
+export interface RingKernels extends PlaneKernels, HelpedKernels {
   readonly name: 'wasm' | 'javascript'
   /** l: bits of an element. Lengths, shapes and indices below count elements. */
   readonly bits: RingBits

@@ -46,6 +46,10 @@ interface Exports {
     addsPublic: boolean,
     n: number,
   ): void
+  sum3(out: Pointer, a: Pointer, b: Pointer, c: Pointer, k: bigint, n: number): void
+  timesLess(out: Pointer, a: Pointer, b: Pointer, k: bigint, n: number): void
+  maskedCarry(out: Pointer, c: Pointer, top: Pointer, mask: Pointer, n: number): void
+  openedTerm(out: Pointer, c: Pointer, mine: Pointer, theirs: Pointer, divisor: bigint, z: bigint, n: number): void
   encodeFloat32(out: Pointer, values: Pointer, scale: number, limit: number, n: number): number
   encodeFloat64(out: Pointer, values: Pointer, scale: number, limit: number, n: number): number
   decode(out: Pointer, a: Pointer, scale: number, n: number): void

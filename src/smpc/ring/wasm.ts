@@ -1,9 +1,10 @@
 /** The ring kernels in WebAssembly. They are written in AssemblyScript, in `assembly/ring`. */
 import { encodeLimits, hasShape, isDivisor, isKeyStream, notEncodable, sameLength } from './check.ts'
-import { javascriptKernels, truncationOffset } from './javascript.ts'
+import { javascriptKernels } from './javascript.ts'
 import type { PlaneKernels, Planes, RingKernels, Rings, Words } from './kernels.ts'
 import { ringModule } from './ring.wasm.ts'
 import { type Operand, operand, plane, Scratch, unfilled, type WebAssemblyApi } from './scratch.ts'
+import { truncationOffset } from './truncation-offset.ts'
 import { kernels128 } from './wasm128.ts'
 
 const words = (a: Words): Operand => operand(a, 64)
@@ -44,10 +45,12 @@ function kernels64(scratch: Scratch): RingKernels {
   const [p0, p1, p2, p3, p4, p5] = scratch.pointers
   /** A kernel of words that makes as many words. */
   const wordwise = (inputs: readonly Words[], run: Run): Words => {
-    const out = new BigUint64Array(inputs[0]!.length)
+    const out = made(inputs[0]!.length)
     scratch.inBlocks(out.length, [words(out)], inputs.map(words), run)
     return out
   }
+  /** Words of which every one is written before anybody sees them. */
+  const made = (length: number): Words => new BigUint64Array(unfilled(8 * length))
   const ofTwoWords = (kernel: 'add' | 'sub' | 'mul') => (a: Words, b: Words) => {
     sameLength(kernel, a, b)
     return wordwise([a, b], (n) => scratch.kernels[kernel](p0, p1, p2, n))
@@ -108,11 +111,30 @@ function kernels64(scratch: Scratch): RingKernels {
 
     truncationOf(r, divisor) {
       isDivisor('truncationOf', divisor, 62)
-      const [quotient, top] = [new BigUint64Array(r.length), new BigUint64Array(r.length)]
+      const [quotient, top] = [made(r.length), made(r.length)]
       scratch.inBlocks(r.length, [words(quotient), words(top)], [words(r)], (n) =>
         scratch.kernels.truncationOf(p0, p1, p2, divisor, n),
       )
       return { quotient, top }
+    },
+
+    sum3(a, b, c, k) {
+      sameLength('sum3', a, b, c)
+      return wordwise([a, b, c], (n) => scratch.kernels.sum3(p0, p1, p2, p3, k, n))
+    },
+    timesLess(a, b, k) {
+      sameLength('timesLess', a, b)
+      return wordwise([a, b], (n) => scratch.kernels.timesLess(p0, p1, p2, k, n))
+    },
+    maskedCarry(c, top, mask) {
+      sameLength('maskedCarry', c, top, mask)
+      return wordwise([c, top, mask], (n) => scratch.kernels.maskedCarry(p0, p1, p2, p3, n))
+    },
+    openedTerm(c, mine, theirs, divisor) {
+      isDivisor('openedTerm', divisor, 62)
+      sameLength('openedTerm', c, mine, theirs)
+      const z = truncationOffset(divisor, 64)
+      return wordwise([c, mine, theirs], (n) => scratch.kernels.openedTerm(p0, p1, p2, p3, divisor, z, n))
     },
 
     truncate(c, quotient, top, divisor, addsPublic) {

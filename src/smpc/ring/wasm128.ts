@@ -1,9 +1,10 @@
 /** The kernels of Z_2^128 in WebAssembly. */
 import { encodeLimits, hasShape, isDivisor, notEncodable, sameLength } from './check.ts'
-import { truncationOffset } from './javascript.ts'
+import { helpedBy } from './helped.ts'
 import { count, javascriptKernels128 } from './javascript128.ts'
-import type { PlaneKernels, RingKernels, Words } from './kernels.ts'
+import type { HelpedKernels, PlaneKernels, RingKernels, Words } from './kernels.ts'
 import { type Operand, operand, plane, type Scratch, unfilled } from './scratch.ts'
+import { truncationOffset } from './truncation-offset.ts'
 
 const elements = (a: Words): Operand => operand(a, 128)
 
@@ -22,7 +23,7 @@ export function kernels128(scratch: Scratch, planeKernels: PlaneKernels): RingKe
   // These move words more than they compute: a loop here is as fast as copies there and back.
   const { sumRows, cumulativeSum, gather, scatterAdd, fromInt32, toInt32 } = javascriptKernels128
 
-  return {
+  const plain: Omit<RingKernels, keyof HelpedKernels> = {
     name: 'wasm',
     bits: 128,
     ...planeKernels,
@@ -108,4 +109,5 @@ export function kernels128(scratch: Scratch, planeKernels: PlaneKernels): RingKe
       return out
     },
   }
+  return { ...plain, ...helpedBy(plain) }
 }

@@ -91,6 +91,21 @@ const cases = {
   fromInt32: (inputs, n) => row([int32sOf(inputs, n)], (kernels, values) => kernels.fromInt32(values)),
   toInt32: (inputs, n) =>
     row([references[inputs.bits].fromInt32(int32sOf(inputs, n))], (kernels, a) => kernels.toInt32(a)),
+  sum3: (inputs, n) =>
+    row([inputs.words(n), inputs.words(n), inputs.words(n), inputs.element()], (kernels, a, b, c, k) =>
+      kernels.sum3(a, b, c, k),
+    ),
+  timesLess: (inputs, n) =>
+    row([inputs.words(n), inputs.words(n), inputs.element()], (kernels, a, b, k) => kernels.timesLess(a, b, k)),
+  maskedCarry: (inputs, n) =>
+    row([inputs.words(n), inputs.words(n), inputs.words(n)], (kernels, c, top, mask) =>
+      kernels.maskedCarry(c, top, mask),
+    ),
+  openedTerm: (inputs, n) =>
+    row(
+      [inputs.words(n), inputs.words(n), inputs.words(n), divisors[inputs.below(8)]!],
+      (kernels, c, mine, theirs, divisor) => kernels.openedTerm(c, mine, theirs, divisor),
+    ),
   truncationOf: (inputs, n) =>
     row([inputs.words(n), divisors[inputs.below(8)]!], (kernels, r, divisor) => kernels.truncationOf(r, divisor)),
   truncate: (inputs, n) =>

@@ -12,10 +12,11 @@
  * so is (2b − 1)·z, which the helper must not know, less a mask that it drew with each. Of a power of two 2^k, z is
  * 2^(l − 2 − k), and k + 1 bits of what multiplies 2z are all that counts: these alone travel.
  */
-import { truncationOffset } from '../../ring/javascript.ts'
+
 import type { RingBits, Words } from '../../ring/kernels.ts'
 import { pack, packedBytes, unpack } from '../../ring/packing.ts'
 import { bytesOf, concatenated, wordsOf } from '../../ring/tensor.ts'
+import { truncationOffset } from '../../ring/truncation-offset.ts'
 import type { Pair, Seat } from './seat.ts'
 
 /** What is to be divided: components, or summands of all parties that are uniform each. */
@@ -41,11 +42,11 @@ export async function truncated(seat: Seat, dividend: Dividend, divisor: number)
   const n = seat.count('summand' in dividend ? dividend.summand : dividend.components[0])
   const width = (ring / 8) * n
   const bits = carriedBits(ring, divisor)
-  const twoZ = 2n * truncationOffset(BigInt(divisor), ring)
+  const z = truncationOffset(BigInt(divisor), ring)
   const parts = (drawn: Words, count: number): Words[] =>
     Array.from({ length: count }, (_, i) => seat.part(drawn, i * n, n))
   /** A component of what the helper dealt: 2z·mask − quotient. */
-  const dealtComponent = (quotient: Words, mask: Words): Words => kernels.sub(kernels.mulScalar(mask, twoZ), quotient)
+  const dealtComponent = (quotient: Words, mask: Words): Words => kernels.timesLess(mask, quotient, 2n * z)
   const isFused = 'summand' in dividend
   const carried = packedBytes(bits, n)
 
@@ -72,28 +73,30 @@ export async function truncated(seat: Seat, dividend: Dividend, divisor: number)
   const mask = seat.part(drawn, isFirst ? 3 * n : n, n)
   // The first of the two has two components, the second the one that is left.
   const [mine, next] = isFused ? [dividend.summand, null] : dividend.components
-  const x = next === null ? mine : isFirst ? kernels.add(mine, next) : next
-  const shifted = kernels.add(isFirst ? kernels.addScalar(x, 1n << BigInt(ring - 2)) : x, r)
+  const half = 1n << BigInt(ring - 2)
+  const masked =
+    isFirst && next !== null
+      ? kernels.sum3(mine, next, r, half)
+      : isFirst
+        ? kernels.addScalar(kernels.add(mine, r), half)
+        : kernels.add(next ?? mine, r)
   const other = isFirst ? 2 : 1
   const fromHelper = (isFused ? width : 0) + (isFirst ? 0 : width + carried)
   const [theirs, helpers] = await seat.swap(
-    [[other, bytesOf(shifted)]],
+    [[other, bytesOf(masked)]],
     isFused || !isFirst ? [[other, width], [0, fromHelper]] : [[other, width]], // biome-ignore format: pairs
   )
-  const opened = kernels.add(shifted, wordsOf(theirs!))
-  const c = isFused ? kernels.add(opened, wordsOf(helpers!.subarray(0, width))) : opened
+  const c = isFused
+    ? kernels.sum3(masked, wordsOf(theirs!), wordsOf(helpers!.subarray(0, width)), 0n)
+    : kernels.add(masked, wordsOf(theirs!))
   const dealt = isFirst ? null : helpers!.subarray(helpers!.length - width - carried)
   const quotientShare = isFirst ? seat.part(drawn, n, n) : wordsOf(dealt!.subarray(0, width))
   const topShare = isFirst ? seat.part(drawn, 2 * n, n) : unpack(ring, dealt!.subarray(width), bits, n)
 
-  const { quotient, top } = kernels.truncationOf(c, BigInt(divisor))
   // b = r_m XOR c_m is r_m or 1 − r_m, so that (2b − 1)·z = (1 − 2c_m)·(2z·r_m − z).
-  const sign = kernels.addScalar(kernels.mulScalar(top, -2n), 1n)
-  const masked = pack(ring, kernels.sub(kernels.mul(sign, topShare), mask), bits)
-  const [answer] = await seat.swap([[other, masked]], [[other, carried]])
-  const carry = kernels.add(unpack(ring, masked, bits, n), unpack(ring, answer!, bits, n))
-  const multiple = kernels.mulScalar(kernels.add(carry, top), twoZ)
-  const common = kernels.addScalar(kernels.add(quotient, multiple), -(twoZ / 2n))
+  const carry = pack(ring, kernels.maskedCarry(c, topShare, mask), bits)
+  const [answer] = await seat.swap([[other, carry]], [[other, carried]])
+  const common = kernels.openedTerm(c, unpack(ring, carry, bits, n), unpack(ring, answer!, bits, n), BigInt(divisor))
   const dealtToMe = dealtComponent(quotientShare, mask)
   return isFirst ? [dealtToMe, common] : [common, dealtToMe]
 }
