@@ -55,7 +55,7 @@ export function checkRing(entry: string, ring: unknown): RingBits {
 /** @throws `ERR_ARGUMENT_VALUE` for another ring, a base below 2, digits below 1, or a scale above 2^31, of 128 bits 2^52 */
 export function fixedEncoding(entry: string, options: PrecisionOptions = {}): Encoding {
   checkOptions(entry, options, PRECISION)
-  const ring = checkRing(entry, options.ring ?? 64)
+  const ring = checkRing(entry, options.ring === undefined ? 64 : options.ring)
   const { base = 2, precisionFractional = base === 10 ? 3 : FRACTIONAL_BITS[ring] } = options
   if (!isRing(ring) || !Number.isInteger(base) || base < 2) {
     throw sottoError('ERR_ARGUMENT_VALUE', `${entry}: "base" expected an integer from 2`, { option: 'base' })

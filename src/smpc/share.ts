@@ -21,7 +21,7 @@ import { FixedPrecisionPointer, fixPointer } from './fixed-pointer.ts'
 import { FixedPrecisionTensor, fixTensor, integersOf } from './fixed-precision.ts'
 import { Group, type GroupOptions, tellSecret } from './group.ts'
 import './handlers.ts'
-import { widenedTo } from './literals.ts'
+import { wholeNumbers, widenedTo } from './literals.ts'
 import type { RingBits } from './ring/kernels.ts'
 import { ringZeros } from './ring/tensor.ts'
 import { SharedTensor } from './shared-tensor.ts'
@@ -143,8 +143,10 @@ function uniformOf(words: SharedTensor, encoding: Encoding): SharedTensor {
   const isBinary = encoding.base === 2
   const count = isBinary ? encoding.precisionFractional : RANDOM_BITS
   const [bits] = words.run('lowBits', [], { attrs: [count], encodings: [TRUTH[encoding.ring]] })
-  const weights = Array.from({ length: count }, (_, j) => 2 ** j)
-  const whole = bits!.mul(weights).sum(-1)
+  const weights = Array.from({ length: count }, (_, j) => 1n << BigInt(j))
+  const { ring } = encoding
+  const [weighted] = bits!.run('mul', [wholeNumbers(ring, [count], weights)], { encodings: [INTEGER[ring]] })
+  const whole = weighted!.sum(-1)
   const [scaled] = isBinary
     ? whole.run('clone', [], { encodings: [encoding] })
     : whole.mul(scaleOf(encoding)).run('clone', [], { divisor: BigInt(2 ** RANDOM_BITS), encodings: [encoding] })
