@@ -54,6 +54,8 @@ export function truncate128(
   const one = u64(addsPublic)
   const offsetLow = addsPublic ? low : 0
   const offsetHigh = addsPublic ? high : 0
+  // Of a power of two below 2^62, the low word of 2^127 / divisor is 0.
+  const isPower = popcnt(divisor) == 1
   for (let i: usize = 0; i < bytes; i += 16) {
     let b0 = load<u64>(top + i)
     let b1 = load<u64>(top + i, 8)
@@ -62,7 +64,7 @@ export function truncate128(
       b1 = -b1 - u64(b0 > one)
       b0 = one - b0
     }
-    const carry = highOfProduct(b0, b1, twiceLow, twiceHigh)
+    const carry = isPower ? b0 * twiceHigh : highOfProduct(b0, b1, twiceLow, twiceHigh)
     const first = load<u64>(out + i)
     const open = first - offsetLow
     const share = load<u64>(quotient + i)

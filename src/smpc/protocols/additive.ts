@@ -251,7 +251,7 @@ async function lowBits(context: PartyContext, x: RingTensor, count: number): Pro
 }
 
 /** Whether a public factor can make a share the same at all parties and in all runs. */
-const hasZero = (x: RingTensor): boolean => (x.ring === 64 ? x.data.includes(0n) : rt.numbersOf(x).includes(0n))
+const hasZero = rt.includesZero
 
 /** A share that says nothing of how it came about: multiplied by a public zero, all shares would be zero. */
 async function fresh(context: PartyContext, x: RingTensor): Promise<RingTensor> {

@@ -46,6 +46,17 @@ export function numbersOf({ ring, data }: RingTensor): bigint[] {
   if (ring === 64) return Array.from(data, (word) => BigInt.asIntN(64, word))
   return Array.from({ length: data.length / 2 }, (_, i) => (BigInt.asIntN(64, data[2 * i + 1]!) << 64n) | data[2 * i]!)
 }
+/** Whether an element is 0; of 128 bits, a word at a time would make numbers of all of them. */
+export function includesZero({ ring, data }: RingTensor): boolean {
+  const parts = new Uint32Array(data.buffer, data.byteOffset, 2 * data.length)
+  const step = ring / 32
+  for (let i = 0; i < parts.length; i += step) {
+    let at = i
+    while (at < i + step && parts[at] === 0) at++
+    if (at === i + step) return true
+  }
+  return false
+}
 const countOf = ({ ring, data }: RingTensor): number => data.length / wordsPerElement(ring)
 
 /** Little-endian bytes, as they travel. Shares the memory. */
