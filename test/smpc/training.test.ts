@@ -9,6 +9,7 @@ import {
   VirtualWorker,
 } from 'sotto'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { coarseRsqrt } from '../../src/smpc/functions.ts'
 import { readyForTest, settled } from '../backend.ts'
 import { codeOf } from '../conformance/workers.ts'
 
@@ -54,6 +55,29 @@ async function differences(secret: SharedModel, model: tf.LayersModel): Promise<
 
 const small = () =>
   tf.sequential({ layers: [tf.layers.dense({ units: 3, inputShape: [4], activation: 'softmax', ...seeded(1) })] })
+
+describe('the root that steps are divided by', () => {
+  const scales = [
+    [64, 24, 44],
+    [64, 16, 44],
+    [128, 36, 56],
+  ] as const
+  it.each(scales)(
+    'is right to 12 bits: of %i bits, from one unit of 2^-%i to 2^%i of them',
+    async (ring, digits, most) => {
+      const { parties, options } = world()
+      const powers = Array.from({ length: 120 }, (_, i) => ((most - 0.01) * i) / 119)
+      // At the ends of classes the polynomial has its ends.
+      const x = Float32Array.from([...powers, 4, 8, 20], (power) => Math.floor(2 ** power) / 2 ** digits)
+      const secret = fixPrecision(tf.tensor(x), { precisionFractional: digits, ring }).share(parties, options)
+      const roots = (await coarseRsqrt(secret).reveal()).dataSync()
+      x.forEach((value, i) => {
+        const root = 1 / Math.sqrt(value)
+        expect(Math.abs(roots[i]! - root)).toBeLessThan(1.5 / 2 ** digits + root * 2 ** -12)
+      })
+    },
+  )
+})
 
 describe('optimizers in secret', () => {
   const steps = 5

@@ -8,6 +8,7 @@
 import { sottoError } from '../../errors.ts'
 import { checkOptions, numberOption } from '../../options.ts'
 import { type Encoding, scaleOf } from '../encoding.ts'
+import { coarseRsqrt } from '../functions.ts'
 import type { SharedTensor } from '../shared-tensor.ts'
 import { binary, type Gradient, productOver, timesWhole, whole } from './gradient.ts'
 
@@ -28,7 +29,7 @@ export type SecretOptimizer =
       readonly beta1?: number
       /** 0.999 unless given. */
       readonly beta2?: number
-      /** 1e-7 unless given: 1 / √(v + ε²) stands for 1 / (√v + ε), and ε is no less than 2^-19 where digits allow for it. */
+      /** 1e-7 unless given: 1 / √(v + ε²) stands for 1 / (√v + ε), and ε is no less than 2^-18.5 where digits allow for it. */
       readonly epsilon?: number
     }
 
@@ -110,7 +111,7 @@ function squaresOf({ ring, dtype, base, precisionFractional }: Encoding): Encodi
  *
  * Domain: mean gradients below 8 of any weight; second moments have 24 bits below the point (of 128 bits 36), of gradients
  * taken 128-fold.
- * Rounds after the gradient's: 1 for its square, 1 for the moment, 21 for the root (AMSGrad: 8 more), 2 for the step.
+ * Roots are taken to 12 bits: so much more or less is a step. Rounds after the gradient's: 1 for its square, 1 for the moment, 21 for the root (AMSGrad: 8 more), 2 for the step.
  */
 function adam(kind: 'adam' | 'amsgrad', settings: Record<string, unknown>): Rule {
   checkOptions('fit: "optimizer"', settings, ['kind', 'learningRate', 'beta1', 'beta2', 'epsilon'])
@@ -151,8 +152,9 @@ function adam(kind: 'adam' | 'amsgrad', settings: Record<string, unknown>): Rule
       const kept = slots['largest']
       const largest = kind === 'amsgrad' ? (kept === undefined ? second : kept.maximum(second)) : second
       const corrected = Math.sqrt(1 - decay ** step)
-      const floor = Math.max((SCALED * epsilon * corrected) ** 2, 1 / scaleOf(squares))
-      const root = largest.add(floor).rsqrt()
+      // A moment of zero may have been rounded to one unit below.
+      const floor = Math.max((SCALED * epsilon * corrected) ** 2, 2 / scaleOf(squares))
+      const root = coarseRsqrt(largest.add(floor))
       const { whole: by, bits: down } = binary((rate * corrected) / (1 - beta1 ** step))
       const taken = productOver(timesWhole(first, by), root, scaleOf(squares), down, encoding)
       const moments = { first, second, ...(kind === 'amsgrad' ? { largest } : {}) }
