@@ -97,6 +97,16 @@ export type { SecretLoss } from './smpc/training/losses.ts'
 export type { SecretOptimizer } from './smpc/training/optimizers.ts'
 export type { SecretRows } from './smpc/training/rows.ts'
 export {
+  type SecretSigmoid,
+  type VerticalData,
+  type VerticalEpochInfo,
+  type VerticalEvaluation,
+  type VerticalFitOptions,
+  type VerticalLogisticOptions,
+  VerticalLogisticRegression,
+} from './smpc/vertical-logistic.ts'
+export { type AlignedDataset, type AlignOptions, alignedDataset, type OwnedTable } from './split/aligned-dataset.ts'
+export {
   type ClientSegment,
   type OwnSegment,
   type RoundInfo,

@@ -124,6 +124,19 @@ export function derivedFrom(access: Access): Access {
   return derived
 }
 
+/**
+ * The access of rows of a tensor that were chosen by the result of an intersection: that of the tensor alone, if it is as
+ * its owner made it, and the ids are that owner's too. Who may see what is computed from it learns with that which of its
+ * rows are shared, and nothing of the ids. A tensor that others have computed might be made to tell the rows to whom the
+ * ids are not meant to be known: it becomes as private as these.
+ *
+ * @param maker whose session made the tensor
+ */
+export const accessOfRows = (values: Access, maker: string, chosenBy: Access): Access =>
+  values.length > 0 && [...values, ...chosenBy].every(({ owner }) => owner === maker)
+    ? values
+    : combine(values, chosenBy)
+
 const allows = ({ owner, allow }: Policy, identity: string): boolean => owner === identity || allow.includes(identity)
 
 /** Policies by which owners have to consent to what came of a job. */
