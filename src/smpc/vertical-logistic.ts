@@ -161,7 +161,7 @@ export class VerticalLogisticRegression {
 
   /**
    * Trains on rows, batch by batch, from zeros, or from where an earlier call has ended. Rounds of a batch, of additive
-   * sharing: 17, or 15 with the sigmoid in three pieces; as many however many owners there are.
+   * sharing: 17, or 13 with the sigmoid in three pieces; as many however many owners there are.
    *
    * @throws RangeError `ERR_SHAPE` when owners have different numbers of rows, or other columns than before; and what owners
    *   refuse: PermissionError

@@ -3,7 +3,7 @@ import { sottoError } from '../errors.ts'
 import { checkOptions } from '../options.ts'
 import { type IntersectOptions, intersect } from '../psi/intersect.ts'
 import type { PsiReport } from '../psi/workers/messages.ts'
-import { misplaced, PointerTensor } from '../tensor/pointer.ts'
+import { labelsOf, misplaced, PointerTensor } from '../tensor/pointer.ts'
 import { showShape } from '../tensor/shape.ts'
 import { matchedRows } from './matched-rows.ts'
 
@@ -17,8 +17,11 @@ export interface OwnedTable {
   readonly y?: PointerTensor
 }
 
-/** `reveal` is 'both': every owner learns which of its rows are shared, and so do all in which order. */
-export type AlignOptions = Omit<IntersectOptions, 'reveal'>
+/** As of `intersect`; what is revealed is which rows are shared, to every owner. */
+export interface AlignOptions extends Omit<IntersectOptions, 'reveal'> {
+  /** Under which owners find what was taken of their tables: they may look at it, as it is theirs. */
+  readonly tags?: readonly string[]
+}
 
 /** What `SplitNN` trains on, and regressions in secret: row i of every tensor is about the same one. */
 export interface AlignedDataset {
@@ -36,9 +39,11 @@ export interface AlignedDataset {
  * Finds whom the tables of two owners or more have in common, by private set intersection, and has each owner take the rows
  * of its own, in one order everywhere. Nothing is joined, and nothing passes the caller, who learns how many are shared.
  *
- * Each owner learns which of its rows are shared, and no other id of anybody. What is taken of a tensor that its owner sent
- * as private is as private as that tensor is (the order in which rows stand in it becomes known to whoever may see results
- * of it); what is taken of anything else, as private as the ids too.
+ * Each owner learns which of its rows are shared, and of the others' ids no other. The order is a random one: rows from the
+ * front and from the back are fair samples.
+ *
+ * What is taken of a private tensor that its owner sent is as private as that tensor, if the ids are that owner's too: who may
+ * see results of it may see results of the rows that are shared. What is taken of anything else is as private as the ids.
  *
  * @param owners one of them has the labels, each has its own worker; ids that one has more than once are left out
  * @throws ValueError `ERR_ARGUMENT_VALUE` when nobody is shared, or the labels are not one owner's; RangeError `ERR_SHAPE`
@@ -49,16 +54,19 @@ export async function alignedDataset(
   owners: readonly OwnedTable[],
   options: AlignOptions = {},
 ): Promise<AlignedDataset> {
-  checkOptions('alignedDataset', options, ['protocol', 'padTo', 'timeout', 'signal'])
+  checkOptions('alignedDataset', options, ['protocol', 'padTo', 'timeout', 'signal', 'tags'])
+  const { tags = [], ...matching } = options
   checkTables(owners)
+  const features = labelsOf({ tags, description: 'features' })
+  const labels = labelsOf({ tags, description: 'labels' })
   const ids = owners.map((owner) => owner.ids)
-  const { size, rows, reports } = await intersect(ids, { ...options, reveal: 'both' })
+  const { size, rows, reports } = await intersect(ids, { ...matching, reveal: 'both' })
   const known = rows as readonly PointerTensor[]
   try {
     if (size === 0) throw sottoError('ERR_ARGUMENT_VALUE', 'alignedDataset: the owners have no id in common')
-    const x = owners.flatMap((owner, i) => (owner.x === undefined ? [] : [matchedRows(owner.x, known[i]!)]))
+    const x = owners.flatMap((owner, i) => (owner.x === undefined ? [] : [matchedRows(owner.x, known[i]!, features)]))
     const labelled = owners.findIndex((owner) => owner.y !== undefined)
-    const y = matchedRows(owners[labelled]!.y!, known[labelled]!)
+    const y = matchedRows(owners[labelled]!.y!, known[labelled]!, labels)
     return { x, y, size, reports }
   } finally {
     for (const pointer of known) pointer.dispose()

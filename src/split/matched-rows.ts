@@ -3,7 +3,7 @@
  * beside the worker's, in the same form. As `gather` does it, but for who may see the result: see `accessOfRows`.
  */
 import * as v from 'valibot'
-import { newId, type ObjectId } from '../tensor/location.ts'
+import { type Labels, newId, type ObjectId } from '../tensor/location.ts'
 import { opRow } from '../tensor/ops.ts'
 import { PointerTensor } from '../tensor/pointer.ts'
 import type { Spec } from '../tensor/shape.ts'
@@ -14,9 +14,9 @@ import { accessOfRows } from '../worker/permissions.ts'
 import { fields } from '../worker/schema.ts'
 
 export type MatchedRowsMessages = {
-  /** Stores the rows of a tensor that another tensor, int32 of shape [size], names. No gradient. */
+  /** Stores the rows of a tensor that another tensor, int32 of shape [size], names, under labels. No gradient. */
   matchedRows: {
-    request: { readonly id: ObjectId; readonly rows: ObjectId; readonly out: ObjectId }
+    request: { readonly id: ObjectId; readonly rows: ObjectId; readonly out: ObjectId; readonly labels: Labels }
     response: void
   }
 }
@@ -26,8 +26,8 @@ const FIRST_AXIS = gather.attrs(...([0] as never[]))
 
 addMessages<MatchedRowsMessages>({
   matchedRows: {
-    schema: v.strictObject({ id: fields.id, rows: fields.id, out: fields.out }),
-    handle(session: HostSession, { id, rows, out }) {
+    schema: v.strictObject({ id: fields.id, rows: fields.id, out: fields.out, labels: fields.labels }),
+    handle(session: HostSession, { id, rows, out, labels }) {
       const found = [findOperand(session, id), findOperand(session, rows)] as const
       const [values, chosen] = found
       const spec = gather.spec([values.spec, chosen.spec], FIRST_AXIS) as Spec
@@ -36,7 +36,7 @@ addMessages<MatchedRowsMessages>({
       compute(
         session,
         [out],
-        { access, tracked: [], failure: failureOf(found) },
+        { access, tracked: [], failure: failureOf(found), labels },
         (isBlank) => gather.run([valueFor(values, isBlank), valueFor(chosen, isBlank)] as never, FIRST_AXIS),
         () => [spec],
       )
@@ -47,13 +47,13 @@ addMessages<MatchedRowsMessages>({
   },
 })
 
-/** The rows of a tensor that an intersection has named, on the worker of both. Returns at once. */
-export function matchedRows(values: PointerTensor, rows: PointerTensor): PointerTensor {
+/** The rows of a tensor that an intersection has named, on the worker of both, under labels. Returns at once. */
+export function matchedRows(values: PointerTensor, rows: PointerTensor, labels: Labels): PointerTensor {
   const { location, dtype } = values
   const out = newId()
-  const body = { id: values.use('alignedDataset'), rows: rows.use('alignedDataset'), out }
+  const body = { id: values.use('alignedDataset'), rows: rows.use('alignedDataset'), out, labels }
   // Typed by the table above; the worker knows those of its own alone.
   location.tell('matchedRows' as never, body as never)
   const spec = { shape: [rows.shape[0]!, ...values.shape.slice(1)], dtype }
-  return new PointerTensor({ location, id: out, spec, owns: true })
+  return new PointerTensor({ location, id: out, spec, owns: true, isPublished: labels.tags.length > 0, labels })
 }

@@ -132,12 +132,19 @@ export function checkRoom(session: HostSession, name: string, specs: readonly Ro
 export function compute(
   session: HostSession,
   out: readonly ObjectId[],
-  inputs: { readonly access: Access; readonly tracked: readonly Tracked[]; readonly failure: ErrorWire | null },
+  inputs: {
+    readonly access: Access
+    readonly tracked: readonly Tracked[]
+    readonly failure: ErrorWire | null
+    /** Of the results; none unless given. */
+    readonly labels?: Labels
+  },
   command: (isBlank: boolean) => tf.Tensor | tf.Tensor[],
   specs: () => readonly Spec[],
 ): void {
   checkNew(session, out)
   const access = derivedFrom(inputs.access)
+  const { labels = NO_LABELS } = inputs
   let made: { tensors: tf.Tensor[]; segment: Segment | undefined }
   let failed: OperationFailed | null = null
   let { failure } = inputs
@@ -153,7 +160,7 @@ export function compute(
   segment?.hold()
   tensors.forEach((tensor, i) => {
     const requiresGrad = tensor.dtype === 'float32' && segment?.needs(tensor.id) === true
-    storeTensor(session, out[i]!, new Tracked(tf.keep(tensor), { requiresGrad, segment }), { access, failure })
+    storeTensor(session, out[i]!, new Tracked(tf.keep(tensor), { requiresGrad, segment }), { access, labels, failure })
   })
   segment?.drop()
   if (failed !== null) throw failed
