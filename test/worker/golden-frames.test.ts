@@ -9,12 +9,13 @@ import { FrameKind, type MessageName, PROTOCOL_VERSION } from '../../src/worker/
 import { checkRequest } from '../../src/worker/schema.ts'
 import { sampleBodies as maskBodies, sampleFrames as maskFrames } from '../federated/sample-frames.ts'
 import { described, fieldsOf, golden, hexOf, page, rowsOf, sectionOf } from '../protocol-page.ts'
+import { sampleBodies as psiBodies, sampleFrames as psiFrames } from '../psi/sample-frames.ts'
 import { sampleBodies as secretBodies, sampleFrames as secretFrames } from '../smpc/sample-frames.ts'
 import { sampleBodies, sampleFrames, sampleKeys } from './sample-frames.ts'
 
 const messages = Object.keys(handlers) as MessageName[]
 /** Messages of tables of their own. */
-const elsewhere = { ...secretBodies, ...maskBodies }
+const elsewhere = { ...secretBodies, ...maskBodies, ...psiBodies }
 /** The fields of a message of which the page says that they may be left out. */
 const optionalIn = (message: MessageName): string[] =>
   [...sectionOf(message).matchAll(/^\| `(\w+)` \| [^|]* \| may be left out/gm)].map(([, field]) => field!)
@@ -28,8 +29,8 @@ describe('PROTOCOL.md', () => {
   })
 
   it('shows a frame of every kind and of every message, those that the code is typed by', () => {
-    // Those of secret computation and of masked sums are typed by tables of their own.
-    const frames = [...sampleFrames, ...secretFrames, ...maskFrames]
+    // Those of secret computation, masked sums and intersections are typed by tables of their own.
+    const frames = [...sampleFrames, ...secretFrames, ...maskFrames, ...psiFrames]
     expect(golden.map(({ frame }) => JSON.stringify(frame)).sort()).toEqual(
       frames.map((frame) => JSON.stringify(frame)).sort(),
     )
