@@ -20,7 +20,7 @@ import { numberOf } from '../tensor/losses.ts'
 import { PointerTensor } from '../tensor/pointer.ts'
 import { showShape } from '../tensor/shape.ts'
 import { Worker } from '../worker/worker.ts'
-import type { PrecisionOptions } from './encoding.ts'
+import { fixedEncoding, type PrecisionOptions } from './encoding.ts'
 import { Group, type GroupOptions, type GroupStats } from './group.ts'
 import type { Cost } from './protocols/protocol.ts'
 import { fixPrecision, share, sharedZeros } from './share.ts'
@@ -156,7 +156,12 @@ export class VerticalLogisticRegression {
     this.#group = picked(options, GROUP)
     this.#precision = picked(options, PRECISION)
     this.#activation = sigmoids[sigmoid]
-    Group.of(entry, parties, this.#group)
+    this.#meet(entry)
+  }
+
+  /** Brings the parties together, or finds them together. */
+  #meet(entry: string): Group {
+    return Group.of(entry, this.#parties, this.#group, fixedEncoding(entry, this.#precision).ring)
   }
 
   /**
@@ -300,7 +305,7 @@ export class VerticalLogisticRegression {
 
   /** What the parties and the provider counted since they came together. */
   traffic(): Promise<GroupStats> {
-    return Group.of('traffic', this.#parties, this.#group).stats()
+    return this.#meet('traffic').stats()
   }
 
   /** Frees the shares of the weights. */
