@@ -3,10 +3,10 @@
  * with words that add up to zero on top it hands its sum to the party before. One round, 8 bytes (of 128 bits 16) an element of the result
  * for each party, whatever the bilinear map.
  */
-import { sameShape, sizeOf } from '../../../tensor/shape.ts'
+import { sameShape } from '../../../tensor/shape.ts'
 import { ring } from '../../ring/choose.ts'
 import type { Planes, Words } from '../../ring/kernels.ts'
-import { add, type RingTensor, ringTensor } from '../../ring/tensor.ts'
+import { add, type RingTensor } from '../../ring/tensor.ts'
 import type { RingRow } from '../../ring-ops.ts'
 import type { Share } from '../protocol.ts'
 import type { Pair, Seat } from './seat.ts'
@@ -26,8 +26,7 @@ export function summandOf(
   const both = add(y!, yNext!)
   const [first] = row.clear([x!, both], attrs)
   const [second] = row.clear([xNext!, y!], attrs)
-  const { shape } = first!
-  return add(add(first!, second!), ringTensor(seat.ring, shape, seat.zeros(sizeOf(shape))))
+  return { ...first!, data: seat.withZeros(first!.data, second!.data) }
 }
 
 /** Elementwise: α + x_i·y_i + x_i·y_{i+1} + x_{i+1}·y_i, in one pass. */

@@ -86,6 +86,11 @@ export class Seat {
   zeros(n: number): Words {
     return this.kernels.sub(this.wordsAfter(n), this.wordsBefore(n))
   }
+  /** a + b, and {@link zeros}. */
+  withZeros(a: Words, b: Words): Words {
+    const n = this.count(a)
+    return this.kernels.sub(this.kernels.sum3(a, b, this.wordsAfter(n), 0n), this.wordsBefore(n))
+  }
   zeroPlanes(bytes: number): Planes {
     return ring().xor(this.#after.bytes(bytes), this.#before.bytes(bytes))
   }
