@@ -154,4 +154,28 @@ describe('examples', () => {
     expect(seen).toHaveLength(1)
     expect(seen[0]).toMatch(/^│ olga +│ float32 \[256,784\] #images #block-0 +│ olga/)
   })
+
+  const isLong = process.env['SOTTO_LONG'] !== undefined
+  it.runIf(isLong).each(['A', 'B', 'C', 'D'] as const)(
+    'encrypted-training: a step of network %s is that in clear',
+    async (network) => {
+      const { accuracy, opened, plain } = await encryptedTraining({
+        network,
+        protocol: 'replicated',
+        epochs: 1,
+        batchSize: 64,
+        optimizer: 'sgd',
+        learningRate: 0.02,
+        momentum: 0,
+        seed: 1,
+        limit: 64,
+        test: 100,
+        plain: true,
+        workers: 'virtual',
+      })
+      // Of the hundred, two that are nearly ties may be taken for another.
+      expect(Math.abs(accuracy[0]! - opened)).toBeLessThanOrEqual(0.02)
+      expect(Math.abs(opened - plain!)).toBeLessThanOrEqual(0.02)
+    },
+  )
 })
