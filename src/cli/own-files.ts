@@ -2,6 +2,7 @@
 import { stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { readDataFile } from '../data/data-file.ts'
+import { readIdRows } from '../psi/id-file.ts'
 import type { OwnData } from '../worker/own-data.ts'
 import type { Io } from './io.ts'
 import type { Settings } from './worker-options.ts'
@@ -12,7 +13,7 @@ import type { Settings } from './worker-options.ts'
  * @throws as {@link readDataFile}, which names the file
  */
 export async function readOwnFiles(settings: Settings, io: Io): Promise<Record<string, OwnData>> {
-  const { data = {}, tags, columns, allow, allowResults, allowShares, allowTotals, allowMatches } = settings
+  const { data = {}, tags, columns, ids, allow, allowResults, allowShares, allowTotals, allowMatches } = settings
   const isPublic = new Set(settings.public)
   const sets: Record<string, OwnData> = {}
   const files = Object.entries(data)
@@ -20,7 +21,10 @@ export async function readOwnFiles(settings: Settings, io: Io): Promise<Record<s
   try {
     for (const [name, path] of files) {
       await progress.begin(path)
-      const tensor = await readDataFile(path, columns?.[name] === undefined ? {} : { columns: columns[name] })
+      const tensor =
+        ids?.[name] === undefined
+          ? await readDataFile(path, columns?.[name] === undefined ? {} : { columns: columns[name] })
+          : await readIdRows(path, { columns: ids[name] })
       sets[name] = {
         ...tensor,
         tags: tags?.[name] ?? [],

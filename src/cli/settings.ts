@@ -129,7 +129,7 @@ const groupOf = (option: OptionName) => workerOptions[option].group
 function checkData(settings: Settings, names: readonly string[]): void {
   const isPublic = new Set(settings.public)
   const allowing = ['allow', 'allowResults', 'allowShares', 'allowTotals', 'allowMatches'] as const
-  for (const option of ['tags', 'columns', ...allowing, 'public'] as const) {
+  for (const option of ['tags', 'columns', 'ids', ...allowing, 'public'] as const) {
     const given = settings[option] ?? []
     for (const name of Array.isArray(given) ? (given as readonly string[]) : Object.keys(given)) {
       if (!names.includes(name)) {
@@ -137,6 +137,9 @@ function checkData(settings: Settings, names: readonly string[]): void {
         throw new UsageError(`${flagOf(option)}: no data of the name "${name}"; ${known}`)
       }
     }
+  }
+  for (const name of Object.keys(settings.ids ?? {})) {
+    if (settings.columns?.[name] !== undefined) throw new UsageError(`"${name}": give --columns or --ids, not both`)
   }
   for (const option of allowing) {
     for (const name of Object.keys(settings[option] ?? {})) {

@@ -63,6 +63,11 @@ export const workerOptions = {
   data: row('Data', files, 'A .npy, .csv or IDX file of the owner, which callers find under the tag #name.'),
   tags: row('Data', lists('#a,#b', 'tags'), 'More tags for a data set.'),
   columns: row('Data', lists('a,b', 'columns'), 'The columns of a .csv file to take, in this order.'),
+  ids: row(
+    'Data',
+    lists('a,b', 'columns'),
+    'The columns of a .csv file that are its ids together, as text, for intersections.',
+  ),
   allow: row('Data', allowed, 'Who may see the values of a data set.'),
   allowResults: row('Data', allowed, 'Who may see what is computed from a data set.'),
   allowShares: row('Data', lists('alice,…', 'workers'), 'Workers among which a data set may be shared as a secret.'),

@@ -28,7 +28,8 @@ export interface Intersection {
   readonly size: number
   /**
    * Of each owner, in the order of the ids given, a pointer to the rows that are shared: int32, of shape [size], and in the
-   * same order at every owner; undefined for owners that do not learn them. As private as the ids.
+   * same order at every owner; undefined for owners that do not learn them. As private as the ids; whoever their owner
+   * named in `allowMatches` may see what is computed with them, if it may see what is computed from the rest.
    */
   readonly rows: readonly (PointerTensor | undefined)[]
   /** What each owner counted. */

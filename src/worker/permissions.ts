@@ -241,6 +241,18 @@ export const mayMatch = (
       ),
   )
 
+/**
+ * The access of the rows that an intersection of ids found: private as the ids, but who may learn of matches may see what is
+ * computed with them, a mean of the rows that are shared, say, as far as other policies on it go.
+ */
+export function matchedFrom(access: Access): Access {
+  return internAll(
+    access.map(({ allowMatches = [], ...policy }) =>
+      intern({ ...policy, allowResults: [...policy.allowResults, ...allowMatches] }),
+    ),
+  )
+}
+
 /** The refusal to intersect; it tells nothing of the ids. */
 export function refusedToMatch(asker: string, learners: readonly string[], access: Access): Error {
   const owners = sorted(access.map(({ owner }) => owner)).join(', ')

@@ -1,7 +1,11 @@
 import { EventEmitter } from 'node:events'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { idTensor, ready } from 'sotto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { Io } from '../../src/cli/io.ts'
+import { readOwnFiles } from '../../src/cli/own-files.ts'
 import { main } from '../../src/cli/program.ts'
+import type { Settings } from '../../src/cli/worker-options.ts'
 import { type Ended, sotto, temporaryFolder } from './run.ts'
 
 const folder = temporaryFolder()
@@ -130,6 +134,21 @@ describe('sotto psi', () => {
     const { code, err } = await sotto(['psi', ...flags])
     expect(err).toContain(message)
     expect(code).toBe(2)
+  })
+
+  it('has a worker start with the ids of a file, as those that a caller sends', async () => {
+    const io = { isTerminal: false } as Io
+    const settings = { data: { people: mine() }, ids: { people: ['email'] }, allowMatches: { people: ['shop'] } }
+    const { people } = await readOwnFiles(settings as Settings, io)
+    expect(people).toMatchObject({ shape: [5, 4], dtype: 'int32', allowMatches: ['shop'], public: false })
+    await ready()
+    const sent = await idTensor(['ada@x.org', 'bob@x.org']).data()
+    expect([...people!.data.subarray(0, 8)]).toEqual([...sent])
+    // The same id twice; rows without one are like nothing else.
+    expect([...people!.data.subarray(16, 20)]).toEqual([...sent.subarray(0, 4)])
+    expect([...people!.data.subarray(8, 12)]).not.toEqual([0, 0, 0, 0])
+    const both = ['worker', '--id', 'w', '--data', `p=${mine()}`, '--columns', 'p=age', '--ids', 'p=email']
+    expect(await sotto(both)).toMatchObject({ code: 2, err: expect.stringContaining('not both') })
   })
 
   it('writes over no file, and leaves none behind where it failed', async () => {

@@ -145,7 +145,7 @@ describe('flags', () => {
 
   it('have the names of the options, each in its kebab case', () => {
     expect(flagOf('allowResults')).toBe('--allow-results')
-    expect(Object.keys(workerOptions)).toHaveLength(34)
+    expect(Object.keys(workerOptions)).toHaveLength(35)
     expect(Object.values(workerOptions).every(({ help }) => /^[^.].*\.$/.test(help))).toBe(true)
   })
 

@@ -4,6 +4,7 @@ import { federatedSpam } from '../../examples/federated-spam.ts'
 import { pointers } from '../../examples/pointers.ts'
 import { secretInference } from '../../examples/secret-inference.ts'
 import { secretSpam } from '../../examples/secret-spam.ts'
+import { sharedCustomers } from '../../examples/shared-customers.ts'
 import { splitMnist } from '../../examples/split-mnist.ts'
 import { capturePrinted } from './printed.ts'
 
@@ -28,6 +29,19 @@ describe('examples', () => {
     expect(text).toContain('Who saw what')
     expect(text).toMatch(/carol .*#secret.*fetch/)
     expect(text).toContain('fetch, refused')
+  })
+
+  it('shared-customers: lines rows up, and shows nobody another id', async () => {
+    const { shared, income, spending, refusal } = await sharedCustomers({ workers: 'virtual' })
+    expect(shared).toBe(3)
+    // Ada, Grace and Barbara; of Ada's two rows at the shop the first counts.
+    expect(income).toBeCloseTo((52_000 + 74_000 + 83_000) / 3, 0)
+    expect(spending).toBeCloseTo((310 + 120 + 205) / 3, 3)
+    expect(refusal).toContain('has not allowed')
+    const rows = printed().split('\n')
+    // Ids came to nobody but those who sent them, and a stranger got none.
+    for (const row of rows.filter((line) => line.includes('#ids'))) expect(row).toMatch(/│ (bank|shop) .* send /)
+    expect(rows.filter((line) => line.includes('intersect, refused'))).toHaveLength(2)
   })
 
   it('split-mnist: learns, and shows nobody an image or a label', async () => {

@@ -7,7 +7,7 @@ import { checkNew, checkRoom, storeTensor } from '../../worker/handlers/compute.
 import { recordCame, recordLeft, refuse, seeFailure } from '../../worker/handlers/disclosure.ts'
 import type { HostSession } from '../../worker/host-session.ts'
 import { addMessages, type MessageRow, type MessageRows } from '../../worker/messages.ts'
-import { derivedFrom, mayMatch, maySee, refusedToMatch } from '../../worker/permissions.ts'
+import { matchedFrom, mayMatch, maySee, refusedToMatch } from '../../worker/permissions.ts'
 import type { Readable } from '../../worker/store.ts'
 import { type Channel, Conversation } from '../channel.ts'
 import { type IdSet, idsOfRows, MOST_NUMBERS } from '../ids.ts'
@@ -143,7 +143,7 @@ function finish(session: HostSession, request: RunRequest, { size, rows }: Outco
   recordLeft(session, 'intersect', COUNT, { access })
   if (rows === undefined || !learns(request)) return
   const tensor = tf.keep(tf.tensor1d(Int32Array.from(rows), 'int32'))
-  storeTensor(session, out, new Tracked(tensor), { access: derivedFrom(access), failure })
+  storeTensor(session, out, new Tracked(tensor), { access: matchedFrom(access), failure })
 }
 
 const handlers: {
