@@ -167,6 +167,16 @@ export class Conversation {
   }
 }
 
+/** Does what comes before a conversation. If it fails, those who wait at the other end of the channels are told so. */
+export async function orGiveUp<T>(channels: readonly Channel[], action: () => T): Promise<T> {
+  try {
+    return action()
+  } catch (error) {
+    await Promise.all(channels.map((channel) => new Conversation(channel).giveUp(error)))
+    throw error
+  }
+}
+
 /** Two ends of a channel inside one process. */
 export function channelPair(): [Channel & { close(reason?: Error): void }, Channel & { close(reason?: Error): void }] {
   const [a, b] = [new Inbox(), new Inbox()]

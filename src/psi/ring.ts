@@ -12,7 +12,7 @@
  */
 import { sottoError } from '../errors.ts'
 import { checkOptions, numberOption } from '../options.ts'
-import { type Channel, Conversation, LARGEST, type Traffic } from './channel.ts'
+import { type Channel, Conversation, LARGEST, orGiveUp, type Traffic } from './channel.ts'
 import { FINGERPRINT, type IdSet } from './ids.ts'
 import { decodeTable, encodeTable, tableBytes, VALUE } from './key-value-store.ts'
 import { type ObliviousPrf, OUTPUT, type Session } from './oblivious-prf.ts'
@@ -73,7 +73,7 @@ export async function intersectInRing(
   ids: IdSet,
   options: RingOptions,
 ): Promise<RingResult> {
-  const { reveal, protocol, padTo } = checkRing(ids, options)
+  const { reveal, protocol, padTo } = await orGiveUp([next, previous], () => checkRing(ids, options))
   const { index, parties, names, maxPeerSize = MOST_IDS, timeout, signal, threads, onProgress } = options
   const wait = { ...(timeout === undefined ? {} : { timeout }), ...(signal === undefined ? {} : { signal }) }
   // Whoever is further round has more to wait for: all before it compute first.

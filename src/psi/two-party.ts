@@ -10,7 +10,7 @@
  */
 import { sottoError } from '../errors.ts'
 import { checkOptions, numberOption } from '../options.ts'
-import { type Channel, Conversation, type Traffic } from './channel.ts'
+import { type Channel, Conversation, orGiveUp, type Traffic } from './channel.ts'
 import { LARGEST_SET } from './cuckoo.ts'
 import { curve } from './curve/index.ts'
 import type { IdSet } from './ids.ts'
@@ -97,7 +97,7 @@ interface Agreed {
  * fails with. The peer is told the code. Nothing of the intersection is known before the last message but one
  */
 export async function intersectOver(channel: Channel, ids: IdSet, options: PsiOptions): Promise<PsiResult> {
-  const terms = checkTerms(ids, options)
+  const terms = await orGiveUp([channel], () => checkTerms(ids, options))
   const { peer, timeout, signal } = options
   const conversation = new Conversation(channel, {
     ...(peer === undefined ? {} : { peer }),

@@ -234,6 +234,16 @@ describe('a peer', () => {
     await expect(other).rejects.toMatchObject({ code: 'ERR_PARTY_LOST', details: { code: 'ERR_LIMIT' } })
   })
 
+  it('is told where this end cannot even begin', async () => {
+    const [a, b] = channelPair()
+    const other = intersectOver(b, idsOf(['a']), { side: 'second' })
+    other.catch(() => {})
+    await expect(intersectOver(a, idsOf(['a', 'b']), { side: 'first', padTo: 1 })).rejects.toMatchObject({
+      code: 'ERR_ARGUMENT_VALUE',
+    })
+    await expect(other).rejects.toMatchObject({ code: 'ERR_PARTY_LOST' })
+  })
+
   it('that is gone is not waited for, and a wish to stop is heard', async () => {
     const [a, b] = channelPair()
     const alone = intersectOver(a, idsOf(['a']), { side: 'first' })

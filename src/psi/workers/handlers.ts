@@ -9,7 +9,7 @@ import type { HostSession } from '../../worker/host-session.ts'
 import { addMessages, type MessageRow, type MessageRows } from '../../worker/messages.ts'
 import { matchedFrom, mayMatch, maySee, refusedToMatch } from '../../worker/permissions.ts'
 import type { Readable } from '../../worker/store.ts'
-import { type Channel, Conversation } from '../channel.ts'
+import { type Channel, orGiveUp } from '../channel.ts'
 import { type IdSet, idsOfRows, MOST_NUMBERS } from '../ids.ts'
 import { intersectInRing } from '../ring.ts'
 import { intersectOver, type PsiResult } from '../two-party.ts'
@@ -95,7 +95,7 @@ async function run(session: HostSession, request: RunRequest): Promise<PsiReport
       closing.push(close)
       return channel
     })
-    const { ids, access, source } = await telling(channels, () => {
+    const { ids, access, source } = await orGiveUp(channels, () => {
       const source = seeFailure(session, 'intersect', () => session.host.store.read(request.ids, session))
       checkAccess(session, request, source)
       checkNew(session, [out])
@@ -115,16 +115,6 @@ async function run(session: HostSession, request: RunRequest): Promise<PsiReport
     }
   } finally {
     for (const close of closing) close()
-  }
-}
-
-/** Does what comes before the protocol. If it fails, those who wait for this worker are told so. */
-async function telling<T>(channels: readonly Channel[], action: () => T): Promise<T> {
-  try {
-    return action()
-  } catch (error) {
-    await Promise.all(channels.map((channel) => new Conversation(channel).giveUp(error)))
-    throw error
   }
 }
 
