@@ -36,7 +36,7 @@ addMessages<MatchedRowsMessages>({
       compute(
         session,
         [out],
-        { access, tracked: [], failure: failureOf(found), labels },
+        { access, tracked: [], failure: failureOf(found), labels, isPart: true },
         (isBlank) => gather.run([valueFor(values, isBlank), valueFor(chosen, isBlank)] as never, FIRST_AXIS),
         () => [spec],
       )

@@ -66,9 +66,9 @@ function trainedJoined(table: { x: readonly (readonly number[])[]; y: readonly n
 describe('alignedDataset', () => {
   it('feeds SplitNN, which learns what the same network learns on the joined table', async () => {
     const [bob, alice] = two()
-    const all = people(160, 1)
+    const all = people(120, 1)
     const { owners, shared } = onWorkers(all, bob, alice)
-    const data = await alignedDataset(owners)
+    const data = await alignedDataset(owners, curve)
     expect(data.size).toBe(shared)
     const rows = whoseRows(all, 0, await data.x[0]!.fetch())
     expect(whoseRows(all, 1, await data.x[1]!.fetch())).toEqual(rows)
@@ -163,6 +163,7 @@ describe('alignedDataset', () => {
   it('lets those who may see results of a table see results of its rows, and of the ids nothing', async () => {
     const { alice, owners } = await privately({ tables: { allowResults: ['me', 'alice'] } })
     const data = await alignedDataset(owners, curve)
+    expect(await codeOf(() => data.x[0]!.fetch())).toBe('ERR_PERMISSION')
     expect((await data.x[0]!.mean().fetch()).shape).toEqual([])
     // As the activations of a split network go to the owner of the labels.
     const moved = data.x[0]!.tanh().move(alice)
@@ -177,7 +178,7 @@ describe('alignedDataset', () => {
     const numbers = tf.range(0, count).send(bob)
     for (const telling of [numbers, owners[0]!.x.sum(1).mul(0).add(numbers)]) {
       const data = await alignedDataset([{ ...owners[0]!, x: telling }, owners[1]!], curve)
-      expect(await codeOf(() => data.x[0]!.fetch())).toBe('ERR_PERMISSION')
+      expect(await codeOf(() => data.x[0]!.mul(1).fetch())).toBe('ERR_PERMISSION')
       // Those of the other owner are its own, as they were sent.
       expect((await data.x[1]!.mul(1).fetch()).shape).toEqual([data.size, COLUMNS])
     }

@@ -138,13 +138,15 @@ export function compute(
     readonly failure: ErrorWire | null
     /** Of the results; none unless given. */
     readonly labels?: Labels
+    /** Whether the results are parts of what was found, as they stand: then whoever may see results may not see them. */
+    readonly isPart?: boolean
   },
   command: (isBlank: boolean) => tf.Tensor | tf.Tensor[],
   specs: () => readonly Spec[],
 ): void {
   checkNew(session, out)
-  const access = derivedFrom(inputs.access)
-  const { labels = NO_LABELS } = inputs
+  const { labels = NO_LABELS, isPart = false } = inputs
+  const access = isPart ? inputs.access : derivedFrom(inputs.access)
   let made: { tensors: tf.Tensor[]; segment: Segment | undefined }
   let failed: OperationFailed | null = null
   let { failure } = inputs
