@@ -13,24 +13,34 @@ export interface Customers {
   readonly y: tf.Tensor2D
 }
 
+/** Numbers that say what a customer is like, which nobody sees: the shop's columns tell most of the first half of them. */
+const TRAITS = 6
+/** How much a column tells of the other half, beside its own. */
+const LITTLE = 0.3
+
 /**
- * Draws customers. What they are like are four numbers that nobody sees; every column tells something of them, blurred, and
- * whether they pay back depends on all of them, and on a product: a network has something to learn that a
+ * Draws customers. Each column tells something of what they are like, blurred: the shop's most of one half of it, the
+ * bank's of the other. Whether they pay back depends on both, and on a product: a network has something to learn that a
  * regression has not.
  */
 export function drawCustomers(count: number, seed: number): Customers {
   return tf.tidy(() => {
-    const normal = (shape: [number, number], at: number) => tf.randomNormal(shape, 0, 1, 'float32', 100 * seed + at)
-    const hidden = normal([count, 4], 1) as tf.Tensor2D
-    const columns = hidden.matMul(normal([4, 2 * COLUMNS], 2) as tf.Tensor2D)
-    const x = columns.add(normal([count, 2 * COLUMNS], 3)).mul(0.5)
-    const [a, b, c, d] = tf.unstack(hidden, 1) as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
-    const leaning = a.mul(2).sub(b.mul(1.5)).add(c).add(d.mul(a)).add(0.3)
-    const drawn = tf.randomUniform([count], 0, 1, 'float32', 100 * seed + 4)
+    const normal = (rows: number, columns: number, at: number) =>
+      tf.randomNormal([rows, columns], 0, 1, 'float32', 100 * seed + at) as tf.Tensor2D
+    const traits = normal(count, TRAITS, 1)
+    const [own, other] = [tf.ones([TRAITS / 2, COLUMNS]), tf.fill([TRAITS / 2, COLUMNS], LITTLE)]
+    const tells = tf.concat([tf.concat([own, other], 1), tf.concat([other, own], 1)], 0)
+    const blur = normal(count, 2 * COLUMNS, 3)
+    const x = traits.matMul(normal(TRAITS, 2 * COLUMNS, 2).mul(tells) as tf.Tensor2D).add(blur)
+    const weights = tf.tensor2d([2.4, -1.6, 0, 2.4, 1.6, 0], [TRAITS, 1])
+    const product = traits.slice([0, 2], [count, 1]).mul(traits.slice([0, 5], [count, 1]))
+    const leaning = traits.matMul(weights).add(product.mul(2.4)).add(0.5)
+    const drawn = tf.randomUniform([count, 1], 0, 1, 'float32', 100 * seed + 4)
     return {
       ids: Array.from({ length: count }, (_, i) => `customer-${i}@example.org`),
-      x: tf.keep(x) as tf.Tensor2D,
-      y: tf.keep(drawn.less(tf.sigmoid(leaning)).cast('float32').reshape([count, 1])) as tf.Tensor2D,
+      // Of the size of 1.
+      x: tf.keep(x.div(2)) as tf.Tensor2D,
+      y: tf.keep(drawn.less(tf.sigmoid(leaning)).cast('float32')) as tf.Tensor2D,
     }
   })
 }

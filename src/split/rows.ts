@@ -114,8 +114,7 @@ export interface AlignedRows extends SplitData {
  * Aligns the rows of several owners by their ids: an example is what has the same id everywhere. Nothing is moved; each
  * owner gathers its own rows.
  *
- * Whoever aligns sees the ids, and not what they belong to. Where ids must not be seen either, find the common ones by
- * private set intersection first.
+ * Whoever aligns sees the ids, and not what they belong to. Where ids must not be seen either, see `alignedDataset`.
  *
  * @param missing what to do with an id that one of the owners does not have: refuse, or leave the row out and say so
  * @throws ValueError `ERR_ARGUMENT_VALUE` that names owners and ids that are missing, or twice at one owner

@@ -11,11 +11,12 @@ import { sampleBodies as maskBodies, sampleFrames as maskFrames } from '../feder
 import { described, fieldsOf, golden, hexOf, page, rowsOf, sectionOf } from '../protocol-page.ts'
 import { sampleBodies as psiBodies, sampleFrames as psiFrames } from '../psi/sample-frames.ts'
 import { sampleBodies as secretBodies, sampleFrames as secretFrames } from '../smpc/sample-frames.ts'
+import { sampleBodies as splitBodies, sampleFrames as splitFrames } from '../split/sample-frames.ts'
 import { sampleBodies, sampleFrames, sampleKeys } from './sample-frames.ts'
 
 const messages = Object.keys(handlers) as MessageName[]
 /** Messages of tables of their own. */
-const elsewhere = { ...secretBodies, ...maskBodies, ...psiBodies }
+const elsewhere = { ...secretBodies, ...maskBodies, ...psiBodies, ...splitBodies }
 /** The fields of a message of which the page says that they may be left out. */
 const optionalIn = (message: MessageName): string[] =>
   [...sectionOf(message).matchAll(/^\| `(\w+)` \| [^|]* \| may be left out/gm)].map(([, field]) => field!)
@@ -29,8 +30,8 @@ describe('PROTOCOL.md', () => {
   })
 
   it('shows a frame of every kind and of every message, those that the code is typed by', () => {
-    // Those of secret computation, masked sums and intersections are typed by tables of their own.
-    const frames = [...sampleFrames, ...secretFrames, ...maskFrames, ...psiFrames]
+    // Those of secret computation, masked sums, intersections and aligned rows are typed by tables of their own.
+    const frames = [...sampleFrames, ...secretFrames, ...maskFrames, ...psiFrames, ...splitFrames]
     expect(golden.map(({ frame }) => JSON.stringify(frame)).sort()).toEqual(
       frames.map((frame) => JSON.stringify(frame)).sort(),
     )
