@@ -37,9 +37,17 @@ const alone = [
  */
 const parties = ['test/**/*.parties.test.ts']
 
-/** What workers withstand, and how they talk: a minute of sockets and threads, with a command of its own. */
-const workers = ['test/worker/**/*.test.ts']
-const isOfWorkers = (file: string): boolean => file.startsWith('test/worker/')
+/**
+ * What hostile peers, broken connections and curious parties get: minutes of sockets, threads and statistics, with a
+ * command of their own, `npm run test:security`. So have the examples: `npm run test:examples`.
+ */
+const security = [
+  'test/worker/**/*.test.ts',
+  ...['failures', 'hostile', 'permissions', 'transcripts'].map((name) => `test/smpc/${name}.test.ts`),
+  ...['hostile', 'transcripts'].map((name) => `test/psi/${name}.test.ts`),
+  'test/federated/secagg/attacks.test.ts',
+]
+const examples = ['test/examples/**/*.test.ts']
 
 /** Which suites: those of `npm test`, or those of another command. */
 const suite = process.env['SOTTO_SUITE'] ?? 'main'
@@ -66,15 +74,22 @@ const project = ({ backend, exclude = [], isolate = false, ...rest }: Project) =
   },
 })
 
-/** Files together in processes, and those with one of their own. */
-const onWasm = (include: string[], exclude: readonly string[], isOwn: (file: string) => boolean): Project[] => [
-  { name: 'wasm', backend: 'wasm', include, exclude: [...alone, ...parties, ...exclude] },
-  { name: 'wasm-alone', backend: 'wasm', include: alone.filter(isOwn), isolate: true },
-]
+const wasm = (include: string[], exclude: readonly string[] = []): Project => ({
+  name: 'wasm',
+  backend: 'wasm',
+  include,
+  exclude: [...alone, ...parties, ...exclude],
+})
+const wasmAlone = (include: string[]): Project => ({ name: 'wasm-alone', backend: 'wasm', include, isolate: true })
+const isOfWorkers = (file: string): boolean => file.startsWith('test/worker/')
 
 const suites: Readonly<Record<string, readonly Project[]>> = {
-  main: onWasm(['test/**/*.test.ts'], workers, (file) => !isOfWorkers(file)),
-  workers: onWasm(workers, [], isOfWorkers),
+  main: [
+    wasm(['test/**/*.test.ts'], [...security, ...examples]),
+    wasmAlone(alone.filter((file) => !isOfWorkers(file))),
+  ],
+  security: [wasm(security), wasmAlone(alone.filter(isOfWorkers))],
+  examples: [wasm(examples)],
   backends: others.map((backend) => ({ name: backend, backend, include: computing })),
   parties: [{ name: 'parties', backend: 'wasm', include: parties }],
 }
