@@ -125,7 +125,7 @@ export function derivedFrom(access: Access): Access {
 }
 
 /**
- * The access of rows of a tensor that were chosen by the result of an intersection: that of the tensor alone, if it is as
+ * The access of those rows of a tensor that an intersection has named: that of the tensor alone, if it is as
  * its owner made it, and the ids are that owner's too. Who may see what is computed from it may so learn which of its rows
  * are shared, and nothing of the ids. A tensor that others have computed might be made to tell the rows to whom the
  * ids are not meant to be known: it becomes as private as these.

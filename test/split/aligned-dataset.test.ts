@@ -210,7 +210,22 @@ describe('alignedDataset', () => {
       expect(await codeOf(() => alignedDataset(given as typeof owners, options)), code).toBe(code)
     }
     expect((await bob.stats()).objects).toBe(before.objects)
+  })
+
+  it('keeps nothing but what it takes, and nothing at anybody where one owner refuses', async () => {
+    const objects = (at: Worker) => at.stats().then((stats) => stats.objects)
+    const { bob, alice, owners } = await privately()
+    const before = await Promise.all([bob, alice].map(objects))
+    const data = await alignedDataset(owners, curve)
+    // The rows are forgotten: columns of either, and labels, are there.
+    expect(await Promise.all([bob, alice].map(objects))).toEqual([before[0]! + 1, before[1]! + 2])
+    for (const pointer of [...data.x, data.y]) pointer.dispose()
+    const closed = await privately({ ids: { allowMatches: ['bob', 'alice'] } })
+    const still = await Promise.all([closed.bob, closed.alice].map(objects))
+    expect(await codeOf(() => alignedDataset(closed.owners, curve))).toBe('ERR_PERMISSION')
+    expect(await Promise.all([closed.bob, closed.alice].map(objects))).toEqual(still)
     // Of whom nobody is known to both.
+    const [first, second] = onWorkers(people(20, 4), bob, alice).owners as [(typeof owners)[0], (typeof owners)[0]]
     const strangers = { ids: tf.ones([14, 4], 'int32').send(bob), x: first.x }
     expect(await codeOf(() => alignedDataset([strangers, second], curve))).toBe('ERR_ARGUMENT_VALUE')
   })

@@ -30,7 +30,7 @@ describe('PROTOCOL.md', () => {
   })
 
   it('shows a frame of every kind and of every message, those that the code is typed by', () => {
-    // Those of secret computation, masked sums, intersections and aligned rows are typed by tables of their own.
+    // Those of secret computation, masked sums, intersections and aligned tables are typed by tables of their own.
     const frames = [...sampleFrames, ...secretFrames, ...maskFrames, ...psiFrames, ...splitFrames]
     expect(golden.map(({ frame }) => JSON.stringify(frame)).sort()).toEqual(
       frames.map((frame) => JSON.stringify(frame)).sort(),
