@@ -8,6 +8,7 @@ import { addJob } from './job-commands.ts'
 import { type Kind, key, text, whole } from './kinds.ts'
 import { optionOf } from './option.ts'
 import { addPsi } from './psi-command.ts'
+import { addShares } from './shares-commands.ts'
 import type { NewToken } from './token.ts'
 import { flagOf, workerOptions } from './worker-options.ts'
 
@@ -56,6 +57,7 @@ function programFor(io: Io): Command {
   addLedger(program, io)
   addJob(program, io)
   addPsi(program, io)
+  addShares(program, io)
   return program
 }
 

@@ -1,5 +1,5 @@
 /** Files that hold or guard secrets: made so that nobody else can read them, and never half written. */
-import { type FileHandle, open, readFile, realpath, rename, stat, unlink } from 'node:fs/promises'
+import { type FileHandle, link, open, readFile, realpath, rename, stat, unlink } from 'node:fs/promises'
 import { setTimeout as pause } from 'node:timers/promises'
 import { sottoError } from '../errors.ts'
 
@@ -13,8 +13,13 @@ const PRIVATE = 0o600
  * @throws ValueError `ERR_ARGUMENT_VALUE` when it cannot be read
  */
 export async function readText(path: string, hint = ''): Promise<string> {
+  return new TextDecoder().decode(await readBytes(path, hint))
+}
+
+/** The bytes of a file that was named on the command line; see {@link readText}. */
+export async function readBytes(path: string, hint = ''): Promise<Uint8Array> {
   try {
-    return await readFile(path, 'utf8')
+    return await readFile(path)
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     throw code === 'ENOENT'
@@ -46,9 +51,9 @@ export async function createPrivate(path: string, text: string): Promise<void> {
   await fill(file, text)
 }
 
-async function fill(file: FileHandle, text: string): Promise<void> {
+async function fill(file: FileHandle, content: string | Uint8Array): Promise<void> {
   try {
-    await file.writeFile(text)
+    await file.writeFile(content)
     await file.sync()
   } finally {
     await file.close()
@@ -101,5 +106,29 @@ async function openAlone(path: string): Promise<FileHandle> {
       }
     }
     await pause(PAUSE)
+  }
+}
+
+/**
+ * Writes a file of bytes that was not there, at one stroke: it is there whole and private, or not at all.
+ *
+ * @throws StateError `ERR_ID_TAKEN` when it was there; ValueError `ERR_ARGUMENT_VALUE` when it cannot be written
+ */
+export async function createWhole(path: string, content: Uint8Array | string): Promise<void> {
+  const next = `${path}.${globalThis.crypto.randomUUID()}.new`
+  const cannot = (error: unknown): Error =>
+    sottoError('ERR_ARGUMENT_VALUE', `${path}: it cannot be written: ${(error as Error).message}`, { path })
+  const file = await open(next, 'wx', PRIVATE).catch((error: unknown) => {
+    throw cannot(error)
+  })
+  try {
+    await fill(file, content)
+    // A second name: unlike a renaming, it takes no other file's place.
+    await link(next, path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw cannot(error)
+    throw sottoError('ERR_ID_TAKEN', `${path}: it is there already, and is not written over`, { path })
+  } finally {
+    await unlink(next)
   }
 }

@@ -36,6 +36,29 @@ const missing = /^(?:[+-]?(?:nan|inf(?:inity)?)|n\/?a|null|none|[-?])?$/i
  * `ERR_ARGUMENT_VALUE` when `columns` is empty or names one twice
  */
 export function parseCsv(text: string, options: CsvOptions = {}): TensorData {
+  // Every number takes up a character, and another to separate it from the next.
+  const { shape, values } = parseNumbers(text, options, new Float32Array((text.length + 1) >> 1), 'float32')
+  return { shape, dtype: 'float32', data: values }
+}
+
+/** A table with all the digits that doubles have. */
+export interface NumberTable {
+  /** The names of the columns, where the first line is a header. */
+  readonly columns: readonly string[] | null
+  readonly shape: readonly [rows: number, columns: number]
+  readonly values: Float64Array
+}
+
+/** As {@link parseCsv}, for whoever takes doubles, and the names of the columns along with them. */
+export const parseTable = (text: string, options: CsvOptions = {}): NumberTable =>
+  parseNumbers(text, options, new Float64Array((text.length + 1) >> 1), 'a double')
+
+function parseNumbers<T extends Float32Array | Float64Array>(
+  text: string,
+  options: CsvOptions,
+  values: T,
+  kind: string,
+): Omit<NumberTable, 'values'> & { readonly values: T } {
   const { name = 'CSV file', columns } = options
   if (columns !== undefined && (columns.length === 0 || new Set(columns).size !== columns.length)) {
     throw sottoError('ERR_ARGUMENT_VALUE', '"columns" expected at least one name, and none twice', { columns })
@@ -45,21 +68,22 @@ export function parseCsv(text: string, options: CsvOptions = {}): TensorData {
     throw sottoError('ERR_DATA_FORMAT', `${name}: ${place}: ${what}`, { name, line, column })
   }
 
-  // Every number takes up a character, and another to separate it from the next.
-  const values = new Float32Array((text.length + 1) >> 1)
   let count = 0
   /** Cells in every line: as many as in the first. */
   let width: number | undefined
   /** The line that the next record begins in. */
   let next = 1
-  /** The columns to take, from 0. */
+  /** The columns to take, from 0, and their names in the header. */
   let taken: readonly number[] = []
+  let names: readonly string[] | null = null
 
   /** Settles the columns; returns whether the line is a header. */
   const readFirst = (cells: readonly string[]): boolean => {
     width = cells.length
     taken = columns?.map((column) => find(column, cells)) ?? cells.map((_, index) => index)
-    return columns !== undefined || cells.some((cell) => !decimal.test(cell) && !missing.test(cell))
+    const isHeader = columns !== undefined || cells.some((cell) => !decimal.test(cell) && !missing.test(cell))
+    if (isHeader) names = taken.map((index) => cells[index]!)
+    return isHeader
   }
   const find = (column: string, header: readonly string[]): number => {
     const first = header.indexOf(column)
@@ -85,9 +109,8 @@ export function parseCsv(text: string, options: CsvOptions = {}): TensorData {
       if (!decimal.test(cell)) {
         refuse(`expected a number, got ${missing.test(cell) ? 'a missing value' : 'text'}`, line, index + 1)
       }
-      const value = Math.fround(Number(cell))
-      if (!Number.isFinite(value)) refuse('expected a number that fits float32', line, index + 1)
-      values[count++] = value
+      values[count] = Number(cell)
+      if (!Number.isFinite(values[count++])) refuse(`expected a number that fits ${kind}`, line, index + 1)
     }
   }
 
@@ -114,5 +137,5 @@ export function parseCsv(text: string, options: CsvOptions = {}): TensorData {
   }
   if (width === undefined) return refuse('expected numbers, got nothing', 1)
   if (count === 0) return refuse('expected rows after the header, got none', 2)
-  return { shape: [count / taken.length, taken.length], dtype: 'float32', data: values.slice(0, count) }
+  return { columns: names, shape: [count / taken.length, taken.length], values: values.slice(0, count) as T }
 }
