@@ -65,7 +65,7 @@ export const codes = {
     kind: 'state',
     meaning: 'parts of a secret are not of one set, or not each of them once',
   },
-  ERR_JOB: { kind: 'state', meaning: 'what is kept as a compiled job was cut or changed, or is none' },
+  ERR_JOB: { kind: 'state', meaning: 'what is kept as a job was cut or changed, or is none' },
   ERR_JOB_MISMATCH: { kind: 'state', meaning: 'the parties of a job do not have the same job' },
   ERR_TERMS: { kind: 'state', meaning: 'the owners of an intersection were not asked for the same one' },
   ERR_BACKEND: { kind: 'state', meaning: 'the tensor backend asked for cannot be had here' },

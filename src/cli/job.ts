@@ -10,17 +10,17 @@ import type { SchedulerAt } from '../federated/jobs/scheduler-link.ts'
 import { runJobServer } from '../federated/jobs/server.ts'
 import { runTrainer } from '../federated/jobs/trainer.ts'
 // The whole library: parts of it add messages that workers do not know by themselves.
-import { Identity, type ServerTls, whoSawWhat } from '../index.ts'
-import { isLoopback } from '../worker/loopback.ts'
+import { whoSawWhat } from '../index.ts'
 import { type TokenOptions, tokenOf } from './connection.ts'
 import { type Io, UsageError } from './io.ts'
-import { readIdentity } from './keygen.ts'
+import { identityOf } from './keygen.ts'
 import { keys as keysKind } from './kinds.ts'
+import { type ListeningFlags, listeningAt } from './listening.ts'
 import { loadDefinition } from './load-job.ts'
 import { readOwnFiles } from './own-files.ts'
 import { readText } from './secret-files.ts'
-import { EndSignals } from './signals.ts'
 import { WatchedTokens } from './token-file.ts'
+import { aborted, until } from './until.ts'
 
 export interface CompileFlags {
   readonly output: string
@@ -37,13 +37,6 @@ interface DiallingFlags extends TokenOptions {
   readonly pin?: string
   readonly ca?: string
   readonly insecure?: boolean
-}
-
-interface ListeningFlags {
-  readonly host?: string
-  readonly port?: number
-  readonly tlsCert?: string
-  readonly tlsKey?: string
 }
 
 interface DataFlags {
@@ -78,22 +71,7 @@ export async function compile(module: string, { output }: CompileFlags, io: Io):
   io.out(`${output}: job ${name}, ${what}; id ${job.id}\n`)
 }
 
-/** Runs a party until it is done, or a signal ends it. */
-async function until<T>(io: Io, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const signals = new EndSignals(io)
-  const ending = new AbortController()
-  signals.wait().then((signal) => ending.abort(sottoError('ERR_ABORTED', `told to end, by ${signal}`)))
-  try {
-    return await run(ending.signal)
-  } finally {
-    signals.stop()
-  }
-}
-
 const printTo = (io: Io) => (line: string) => io.out(`${line}\n`)
-
-const identityOf = ({ identity }: CommonFlags): Promise<Identity> =>
-  identity === undefined ? Promise.resolve(Identity.generate()) : readIdentity(identity)
 
 /** Keys by the names of parties; that of the scheduler among them. */
 async function peersOf({ peers: path }: CommonFlags): Promise<{ scheduler?: string; others?: Record<string, string> }> {
@@ -131,21 +109,6 @@ async function schedulerOf(
   }
 }
 
-/** Where a party listens: at the port that the job says; at an address of this machine alone unless told otherwise. */
-async function listeningAt({ host, port, tlsCert, tlsKey }: ListeningFlags, endpoint: string) {
-  if ((tlsCert === undefined) !== (tlsKey === undefined)) throw new UsageError('--tls-cert and --tls-key go together')
-  const { hostname, port: said, protocol } = new URL(endpoint)
-  if (host === undefined && !isLoopback(hostname)) {
-    throw new UsageError(
-      `the others come to ${endpoint}: say at which address of this machine to listen, as in --host 0.0.0.0`,
-    )
-  }
-  const usual = protocol === 'wss:' ? 443 : 80
-  const tls: ServerTls | undefined =
-    tlsCert === undefined ? undefined : { cert: await readText(tlsCert), key: await readText(tlsKey!) }
-  return { host: host ?? '127.0.0.1', port: port ?? (said === '' ? usual : Number(said)), ...(tls ? { tls } : {}) }
-}
-
 const dataOf = ({ data, columns }: DataFlags, io: Io) =>
   readOwnFiles({ ...(data ? { data } : {}), ...(columns ? { columns } : {}) }, io)
 
@@ -175,11 +138,6 @@ export function scheduler(folder: string, flags: SchedulerFlags, io: Io): Promis
     }
   })
 }
-
-const aborted = (signal: AbortSignal): Promise<never> =>
-  new Promise((_, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
-  })
 
 export function server(folder: string, flags: ServerFlags, io: Io): Promise<void> {
   return until(io, async (signal) => {

@@ -21,3 +21,7 @@ export async function readIdentity(path: string): Promise<Identity> {
     throw sottoError('ERR_ARGUMENT_VALUE', `${path}: it holds no secret key such as "sotto keygen" writes`, { path })
   }
 }
+
+/** The long-term key of a party: that of a file, or a new one, which ends with the process. */
+export const identityOf = ({ identity }: { readonly identity?: string }): Promise<Identity> =>
+  identity === undefined ? Promise.resolve(Identity.generate()) : readIdentity(identity)

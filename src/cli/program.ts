@@ -8,6 +8,7 @@ import { addJob } from './job-commands.ts'
 import { type Kind, key, text, whole } from './kinds.ts'
 import { optionOf } from './option.ts'
 import { addPsi } from './psi-command.ts'
+import { addRoles } from './roles-commands.ts'
 import { addShares } from './shares-commands.ts'
 import type { NewToken } from './token.ts'
 import { flagOf, workerOptions } from './worker-options.ts'
@@ -58,6 +59,7 @@ function programFor(io: Io): Command {
   addJob(program, io)
   addPsi(program, io)
   addShares(program, io)
+  addRoles(program, io)
   return program
 }
 
@@ -99,7 +101,10 @@ function addToken(program: Command, io: Io): void {
     .description('Makes a token and prints it, once (the command, unless another is named).')
     .requiredOption('--identity <name>', 'Whom its bearer is taken for.')
     .requiredOption(...tokens)
-    .option('--rights <rights>', 'What it is good for, out of work,ledger,stats; all unless given.')
+    .option(
+      '--rights <rights>',
+      'What it is good for, out of work,ledger,stats, all unless given; or secrets, the part of work that shows nothing.',
+    )
     .option('--expires <when>', 'When it ends: 30d, 12h, 90m, or a date; never unless given.')
     .action(async (options: NewToken) => (await load()).createdToken(options, io))
   token

@@ -1,6 +1,6 @@
 /** `sotto token`: makes, lists and revokes tokens. */
 import { drawTable } from '../worker/table.ts'
-import { expiryOf, type Right, rights, type TokenRecord } from '../worker/tokens.ts'
+import { allRights, expiryOf, type Right, type TokenRecord } from '../worker/tokens.ts'
 import { type Io, UsageError } from './io.ts'
 import { addToken, readRecords, removeToken } from './token-file.ts'
 
@@ -21,9 +21,9 @@ export async function createdToken({ identity, tokens: path, ...given }: NewToke
 
 function rightsOf(text: string | undefined): readonly Right[] | undefined {
   const given = text?.split(',')
-  const isRight = (right: string): right is Right => rights.includes(right as Right)
+  const isRight = (right: string): right is Right => allRights.includes(right as Right)
   if (given === undefined || given.every(isRight)) return given
-  throw new UsageError(`--rights expected some of ${rights.join(',')}`)
+  throw new UsageError(`--rights expected some of ${allRights.join(',')}`)
 }
 
 const untilOf = ({ expires }: TokenRecord): string => (expires === null ? 'until it is revoked' : `until ${expires}`)

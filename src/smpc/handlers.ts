@@ -32,6 +32,9 @@ const asks: { readonly [N in SecretAsk]: true } = {
   fixedGet: true,
 }
 
+/** What shows nothing to whoever asks for it, and computes nothing: see the right `secrets`. */
+const forSecrets: ReadonlySet<SecretMessage> = new Set(['secretShare', 'secretReceive'])
+
 const rows = (Object.keys(secretSchemas) as SecretMessage[]).map((name) => [
   name,
   {
@@ -39,7 +42,7 @@ const rows = (Object.keys(secretSchemas) as SecretMessage[]).map((name) => [
     handle: handlers[name],
     isAsk: Object.hasOwn(asks, name),
     isFromPeer: name === 'secretParts',
-    right: 'work',
+    right: forSecrets.has(name) ? (['work', 'secrets'] as const) : ('work' as const),
   },
 ])
 addMessages<SecretMessages>(Object.fromEntries(rows) as MessageRows<SecretMessages>)

@@ -2,7 +2,7 @@
 import { sottoError } from '../errors.ts'
 import type { Principal, WorkerHost } from './host.ts'
 import type { HostSession } from './host-session.ts'
-import { revoked, rights, type Tokens } from './tokens.ts'
+import { type Right, revoked, rights, type Tokens } from './tokens.ts'
 import { unheld } from './transport/awake.ts'
 import type { Credentials, Proof } from './transport/handshake.ts'
 import { LinkListener } from './transport/listener.ts'
@@ -20,6 +20,14 @@ export interface Auth {
   readonly tokens?: () => Tokens
   /** Whether a client certificate, vouched for by an authority of the server's, is enough: its common name is taken. */
   readonly certificates?: boolean
+  /** Whose key it is that a caller without a token shows, or null. */
+  readonly callers?: (key: string) => KnownCaller | null | Promise<KnownCaller | null>
+}
+
+/** Who holds a key, and what they may do. */
+export interface KnownCaller {
+  readonly identity: string
+  readonly rights: readonly Right[]
 }
 
 /**
@@ -46,7 +54,11 @@ export function admit(
       if (credentials.token === null && auth.certificates === true && certificate !== null) {
         return { role: 'caller', identity: certificate, rights }
       }
-      const { tokens } = auth
+      const { tokens, callers } = auth
+      if (credentials.token === null && callers !== undefined && key !== null) return callerOf(host, callers(key))
+      if (tokens === undefined && callers !== undefined) {
+        throw sottoError('ERR_IDENTITY', `${host.id} takes callers who show a key that it knows, and none came`)
+      }
       if (tokens === undefined) {
         throw sottoError('ERR_CERTIFICATE', `${host.id} takes callers with a certificate that it knows, and none came`)
       }
@@ -54,6 +66,12 @@ export function admit(
       return { role: 'caller', identity: bearer.identity, rights: bearer.rights, token: bearer }
     }
   }
+}
+
+async function callerOf(host: WorkerHost, known: KnownCaller | null | Promise<KnownCaller | null>): Promise<Principal> {
+  const caller = await known
+  if (caller === null) throw sottoError('ERR_IDENTITY', `${host.id} knows nobody of the key that was shown`)
+  return { role: 'caller', ...caller }
 }
 
 /** Milliseconds between two looks at tokens that somebody else may change. */

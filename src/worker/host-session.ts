@@ -307,9 +307,11 @@ export class HostSession {
     if (principal.role === 'peer' && this.greeted && !isFromPeer) {
       throw sottoError('ERR_PERMISSION', 'a peer may deposit, and nothing else')
     }
-    if (principal.role === 'caller' && right !== null && !principal.rights.includes(right)) {
+    if (principal.role !== 'caller' || right === null) return
+    const needed = [right].flat()
+    if (!needed.some((one) => principal.rights.includes(one))) {
       this.recordForeign()
-      throw sottoError('ERR_PERMISSION', `${name}: ${this.name} has no right to ${right} on ${this.host.id}`)
+      throw sottoError('ERR_PERMISSION', `${name}: ${this.name} has no right to ${needed[0]} on ${this.host.id}`)
     }
   }
 

@@ -135,7 +135,7 @@ export class WorkerHost {
   readonly observers: Observer[] = []
   /** Identities that put data here themselves, when the worker was started. */
   readonly owners = new Set<string>()
-  readonly #means: Meant | null
+  readonly #means: Meant[]
   readonly #sessions = new Set<HostSession>()
   /** Sessions of callers by their ids, and who waits for one. */
   readonly #byId = new Map<string, HostSession>()
@@ -150,7 +150,7 @@ export class WorkerHost {
     this.dial = dial
     this.fewestOwners = fewestOwners
     this.checkpoints = new Checkpoints(id, limits, checkpoints)
-    this.#means = means ?? null
+    this.#means = means === undefined ? [] : [means]
   }
 
   /** Takes a session. */
@@ -227,10 +227,16 @@ export class WorkerHost {
     return this.owners.has(identity)
   }
 
+  /** Notes whom an owner means by names of workers, besides what sessions of it say. */
+  means(meant: Meant): void {
+    this.#means.push(meant)
+  }
+
   /** Whether an identity means the worker of this key by this name: a session of it has said so, or the worker was started so. */
   knows(identity: string, peer: string, key: string): boolean {
-    const { owner, peers = {} } = this.#means ?? {}
-    if (identity === owner && Object.hasOwn(peers, peer) && peers[peer] === key) return true
+    for (const { owner, peers } of this.#means) {
+      if (identity === owner && Object.hasOwn(peers, peer) && peers[peer] === key) return true
+    }
     for (const { name, peers } of this.#byId.values()) {
       if (name === identity && peers.get(peer)?.key === key) return true
     }

@@ -22,8 +22,8 @@ export interface MessageRow<Request = unknown, Response = unknown> {
   readonly isAsk: boolean
   /** Whether it comes from peers, and not from callers. */
   readonly isFromPeer: boolean
-  /** What the identity of a caller must have the right to. */
-  readonly right: Right | null
+  /** What the identity of a caller must have the right to; of several, to one of them. */
+  readonly right: Right | readonly Right[] | null
 }
 
 /** One row per message of a table; a missing one does not compile. */
@@ -46,10 +46,12 @@ export function addMessages<Table extends MessageTable>(rows: MessageRows<Table>
 }
 
 /** Messages that take another right than to work with tensors, or none. */
-const rightOf: { readonly [N in MessageName]?: Right | null } = {
+const rightOf: { readonly [N in MessageName]?: MessageRow['right'] } = {
   hello: null,
   deposit: null,
   flush: null,
+  peers: ['work', 'secrets'],
+  free: ['work', 'secrets'],
   ledger: 'ledger',
   stats: 'stats',
 }

@@ -5,7 +5,7 @@ import { Registry } from 'prom-client'
 import { isSottoError, sottoError } from '../errors.ts'
 import { checkOptions } from '../options.ts'
 import { ready } from '../tensor/backend.ts'
-import { type Auth, endRevoked, linksTo } from './admission.ts'
+import { type Auth, endRevoked, type KnownCaller, linksTo } from './admission.ts'
 import { type CheckpointsGiven, checkCheckpoints } from './checkpoints.ts'
 import { dialPeer } from './dial.ts'
 import { defaultLimits, type Limits, type Principal, WorkerHost } from './host.ts'
@@ -35,6 +35,8 @@ export interface AuthOptions {
   readonly tokens?: readonly TokenRecord[] | Tokens | (() => Tokens)
   /** Whether a client certificate that `tls.ca` vouches for is enough; its common name is the identity. */
   readonly certificates?: boolean
+  /** Whose key it is that a caller without a token shows, and what that caller may do; null for nobody's. */
+  readonly callers?: (key: string) => KnownCaller | null | Promise<KnownCaller | null>
 }
 
 export interface ServiceOptions {
@@ -158,6 +160,8 @@ export interface WorkerServer {
   readonly port: number
   /** Public key of the worker: what clients pin. */
   readonly key: string
+  /** What runs behind it. */
+  readonly host: WorkerHost
   stats(): WorkerStats
   /** Finishes what was begun, tells clients, and ends; see {@link WorkerService.close}. */
   close(timeout?: number): Promise<void>
@@ -186,6 +190,7 @@ export async function serveWorker(options: ServeOptions): Promise<WorkerServer> 
     url: server.url,
     port: server.port,
     key: service.key,
+    host: service.host,
     stats: () => service.host.stats(),
     async close(timeout) {
       await service.close(timeout)
@@ -198,11 +203,12 @@ const codeOf = (error: Error): string => (isSottoError(error) ? error.code : 'ER
 
 function authOf(auth: AuthOptions | undefined): Auth | null {
   if (auth === undefined) return null
-  const { tokens, certificates = false } = auth
-  if (tokens === undefined) return { certificates }
-  if (typeof tokens === 'function') return { certificates, tokens }
+  const { tokens, certificates = false, callers } = auth
+  const others = { certificates, ...(callers ? { callers } : {}) }
+  if (tokens === undefined) return others
+  if (typeof tokens === 'function') return { ...others, tokens }
   const known = tokens instanceof Tokens ? tokens : new Tokens(tokens)
-  return { certificates, tokens: () => known }
+  return { ...others, tokens: () => known }
 }
 
 const known: readonly (keyof ServeOptions)[] = [

@@ -19,7 +19,12 @@ import { toBase64Url } from './identity.ts'
  * how many objects, bytes and frames there are.
  */
 export const rights = ['work', 'ledger', 'stats'] as const
-export type Right = (typeof rights)[number]
+/**
+ * Beside them `secrets`, the part of `work` that leaves everything closed: to have the owner's data shared as secrets among
+ * those whom its policies name, and secrets opened here; nothing else is computed, and nothing goes out in clear.
+ */
+export const allRights = [...rights, 'secrets'] as const
+export type Right = (typeof allRights)[number]
 
 /** What is stored of a token. */
 export interface TokenRecord {
@@ -57,7 +62,7 @@ const recordSchema = v.strictObject({
   id: v.pipe(v.string(), v.regex(/^[0-9A-Za-z]{12}$/)),
   hash: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
   identity: v.pipe(v.string(), v.minLength(1), v.maxLength(256)),
-  rights: v.pipe(v.array(v.picklist(rights)), v.minLength(1)),
+  rights: v.pipe(v.array(v.picklist(allRights)), v.minLength(1)),
   expires: v.nullable(
     v.pipe(
       v.string(),
@@ -78,7 +83,7 @@ const expectations: Readonly<Record<string, string>> = {
   id: `${ID_LENGTH} letters and digits`,
   hash: '64 hexadecimal digits in lower case',
   identity: 'a name of 1 to 256 characters',
-  rights: `a list of at least one of ${rights.join(', ')}`,
+  rights: `a list of at least one of ${allRights.join(', ')}`,
   expires: 'a date of ISO 8601, a time with its zone; or null',
 }
 const FILE = '{ "tokens": [records] }, and nothing else'

@@ -1,19 +1,15 @@
 /** Federated jobs: what compiles and what is refused, and the processes of a job's parties. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { EventEmitter } from 'node:events'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
-import type { AddressInfo } from 'node:net'
-import { createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { defineJob, fedAvg, type JobDefinition, type RoundResult, ready, tf } from 'sotto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { main } from '../../src/cli/program.ts'
 import { type CompiledJob, compileJob, filesOf, jobOf } from '../../src/federated/jobs/compiled.ts'
 import { readJob, writeJob } from '../../src/federated/jobs/folder.ts'
 import { Identity } from '../../src/worker/identity.ts'
 import { built } from '../built.ts'
-import { sotto, temporaryFolder } from './run.ts'
+import { freePort, Running, sotto, temporaryFolder } from './run.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const { path, remove } = temporaryFolder()
@@ -150,39 +146,6 @@ describe('a compiled job', () => {
   })
 })
 
-/** A command that runs in this process, beside others. */
-class Running {
-  readonly signals = new EventEmitter()
-  readonly code: Promise<number>
-  out = ''
-  err = ''
-
-  constructor(args: readonly string[]) {
-    this.code = main(['job', ...args], {
-      out: (said) => {
-        this.out += said
-      },
-      err: (said) => {
-        this.err += said
-      },
-      isTerminal: false,
-      env: {},
-      signals: this.signals,
-      exit: (code) => {
-        throw new Error(`it was to end by itself, and not by exit(${code})`)
-      },
-    })
-  }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
-
 /** Points on two sides of a plane, for one trainer. */
 function writePoints(id: number): string[] {
   const x = Array.from({ length: 20 + id }, (_, i) => [
@@ -203,7 +166,7 @@ async function compiled(name: string, definition: Partial<JobDefinition>): Promi
 }
 
 const trainer = (folder: string, id: number, ...flags: string[]) =>
-  new Running(['trainer', folder, '--id', String(id), ...writePoints(id), ...flags])
+  new Running(['job', 'trainer', folder, '--id', String(id), ...writePoints(id), ...flags])
 
 const metricsIn = (folder: string): RoundResult[] => {
   const file = `${folder}/trained/metrics.jsonl`
@@ -219,12 +182,12 @@ const within = { timeout: 30_000, interval: 10 }
 describe('sotto job', () => {
   it('goes on without a trainer that is killed, and leaves a model that any tfjs loads', async () => {
     const folder = await compiled('killed', { rounds: 6, evaluateAtTrainers: true })
-    const scheduler = new Running(['scheduler', folder])
+    const scheduler = new Running(['job', 'scheduler', folder])
     const args = ['job', 'trainer', folder, '--id', '4', ...writePoints(4)]
     const child = spawn(process.execPath, [built('src/cli/index.ts'), ...args], { cwd: root, stdio: 'ignore' })
     children.push(child)
     const trainers = [1, 2, 3].map((id) => trainer(folder, id, '--ledger'))
-    const server = new Running(['server', folder, ...writePoints(9)])
+    const server = new Running(['job', 'server', folder, ...writePoints(9)])
     await expect.poll(() => metricsIn(folder).length, within).toBeGreaterThan(0)
     child.kill('SIGKILL')
     expect([await server.code, server.err]).toEqual([0, ''])
@@ -267,10 +230,10 @@ describe('sotto job', () => {
       return ['--identity', path(`${name}.key`)]
     }
     const [serverKey, secondKey] = [keyOf('server'), keyOf('second')]
-    const scheduler = new Running(['scheduler', folder])
+    const scheduler = new Running(['job', 'scheduler', folder])
     const first = trainer(folder, 1, '--allow-pairs')
     const second = trainer(folder, 2, '--allow-pairs', ...secondKey)
-    const server = new Running(['server', folder, ...serverKey])
+    const server = new Running(['job', 'server', folder, ...serverKey])
     await expect.poll(() => metricsIn(folder).length, within).toBeGreaterThan(0)
     second.signals.emit('SIGTERM')
     expect(await second.code).toBe(1)
@@ -282,10 +245,10 @@ describe('sotto job', () => {
 
     server.signals.emit('SIGTERM')
     expect(await server.code).toBe(1)
-    const again = new Running(['server', folder, ...serverKey])
+    const again = new Running(['job', 'server', folder, ...serverKey])
     expect(await again.code).toBe(1)
     expect(again.err).toContain('--resume goes on from it')
-    const resumed = new Running(['server', folder, '--resume', ...serverKey])
+    const resumed = new Running(['job', 'server', folder, '--resume', ...serverKey])
     expect([await resumed.code, resumed.err]).toEqual([0, ''])
     expect(resumed.out).toMatch(/goes on after round \d+/)
     for (const one of [scheduler, first, back]) expect([await one.code, one.err]).toEqual([0, ''])
@@ -308,7 +271,7 @@ describe('sotto job', () => {
     const { scheduler: at } = (await readJob(folder)).terms.endpoints
     const pins = Object.fromEntries([1, 2, 3, 4].map((id) => [`trainer-${id}`, Identity.generate().key]))
     writeFileSync(path('peers.yaml'), JSON.stringify({ ...pins, scheduler: Identity.generate().key }))
-    const scheduler = new Running(['scheduler', folder, '--wait', '2000'])
+    const scheduler = new Running(['job', 'scheduler', folder, '--wait', '2000'])
     await expect.poll(() => scheduler.out, within).toContain('scheduler is ready')
     const waiting = trainer(folder, 4)
     const wrong = [

@@ -1,6 +1,7 @@
 /** The `sotto` command in this process: what it printed and how it ended. */
 import { EventEmitter } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { main } from '../../src/cli/program.ts'
@@ -31,6 +32,40 @@ export async function sotto(
     },
   })
   return { code, out, err }
+}
+
+/** A command that runs in this process, beside others. */
+export class Running {
+  readonly signals = new EventEmitter()
+  readonly code: Promise<number>
+  out = ''
+  err = ''
+
+  constructor(args: readonly string[]) {
+    this.code = main(args, {
+      out: (said) => {
+        this.out += said
+      },
+      err: (said) => {
+        this.err += said
+      },
+      isTerminal: false,
+      env: {},
+      signals: this.signals,
+      exit: (code) => {
+        throw new Error(`it was to end by itself, and not by exit(${code})`)
+      },
+    })
+  }
+}
+
+/** A port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  return port
 }
 
 /** A folder for the files of a test. */

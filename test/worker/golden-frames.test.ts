@@ -10,13 +10,14 @@ import { checkRequest } from '../../src/worker/schema.ts'
 import { sampleBodies as maskBodies, sampleFrames as maskFrames } from '../federated/sample-frames.ts'
 import { described, fieldsOf, golden, hexOf, page, rowsOf, sectionOf } from '../protocol-page.ts'
 import { sampleBodies as psiBodies, sampleFrames as psiFrames } from '../psi/sample-frames.ts'
+import { sampleBodies as jobBodies, sampleFrames as jobFrames } from '../smpc/jobs/sample-frames.ts'
 import { sampleBodies as secretBodies, sampleFrames as secretFrames } from '../smpc/sample-frames.ts'
 import { sampleBodies as splitBodies, sampleFrames as splitFrames } from '../split/sample-frames.ts'
 import { sampleBodies, sampleFrames, sampleKeys } from './sample-frames.ts'
 
 const messages = Object.keys(handlers) as MessageName[]
 /** Messages of tables of their own. */
-const elsewhere = { ...secretBodies, ...maskBodies, ...psiBodies, ...splitBodies }
+const elsewhere = { ...secretBodies, ...maskBodies, ...psiBodies, ...splitBodies, ...jobBodies }
 /** The fields of a message of which the page says that they may be left out. */
 const optionalIn = (message: MessageName): string[] =>
   [...sectionOf(message).matchAll(/^\| `(\w+)` \| [^|]* \| may be left out/gm)].map(([, field]) => field!)
@@ -30,8 +31,8 @@ describe('PROTOCOL.md', () => {
   })
 
   it('shows a frame of every kind and of every message, those that the code is typed by', () => {
-    // Those of secret computation, masked sums, intersections and aligned tables are typed by tables of their own.
-    const frames = [...sampleFrames, ...secretFrames, ...maskFrames, ...psiFrames, ...splitFrames]
+    // Those of secret computation, jobs, masked sums, intersections and aligned tables are typed by tables of their own.
+    const frames = [...sampleFrames, ...secretFrames, ...maskFrames, ...psiFrames, ...splitFrames, ...jobFrames]
     expect(golden.map(({ frame }) => JSON.stringify(frame)).sort()).toEqual(
       frames.map((frame) => JSON.stringify(frame)).sort(),
     )
