@@ -1,8 +1,8 @@
 /**
- * A shop and a bank know partly the same people, and each knows other things of them. Together they learn who pays back:
- * whom they share they find out by private set intersection, and train on the joined rows without joining them, a network
- * that is split between them, and a logistic regression whose every sum is secret. The table at the end tells who saw
- * what; docs/vertical.md, what each form gives away.
+ * A shop and a bank know partly the same people, and each knows other things of them. Together they learn who pays
+ * back: whom they share they find out by private set intersection, and train on the joined rows without joining them, a
+ * network that is split between them, and a logistic regression whose every sum is secret. The table at the end tells
+ * who saw what; docs/vertical.md, what each form gives away.
  *
  * The customers are made up here. So the tables can be joined here too, to compare: nothing else does that.
  */

@@ -13,7 +13,9 @@ export interface Customers {
   readonly y: tf.Tensor2D
 }
 
-/** Numbers that say what a customer is like, which nobody sees: the shop's columns tell most of the first half of them. */
+/**
+ * Numbers that say what a customer is like, which nobody sees: the shop's columns tell most of the first half of them.
+ */
 const TRAITS = 6
 /** How much a column tells of the other half, beside its own. */
 const LITTLE = 0.3

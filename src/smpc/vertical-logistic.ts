@@ -2,14 +2,15 @@
 /**
  * Logistic regression on a table whose columns are with several owners, in secret from the first sum to the last.
  *
- * With the columns X_k of owner k and the weights w_k that belong to them, a batch of b rows is one step of gradient descent:
+ * With the columns X_k of owner k and the weights w_k that belong to them, a batch of b rows is one step of gradient
+ * descent:
  *
  *     u = Σ_k X_k·w_k + c,   p = σ(u),   r = p − y,   w_k ← w_k − η·(X_kᵀ·r / b + λ·w_k),   c ← c − η·Σr / b
  *
  * as in S. Hardy et al., "Private federated learning on vertically partitioned data", arXiv:1711.10677, §4, where a
  * coordinator learns the gradients. Here nobody does: columns and labels are shared by their owners' workers, weights
- * are shares from the start, and no sum, prediction, residual or gradient is opened. What a step opened would tell something of
- * the labels: d_k numbers of X_kᵀ·r a step, for an owner who knows X_k, are equations for r.
+ * are shares from the start, and no sum, prediction, residual or gradient is opened. What a step opened would tell
+ * something of the labels: d_k numbers of X_kᵀ·r a step, for an owner who knows X_k, are equations for r.
  */
 import { batches } from '../data/batches.ts'
 import { sottoError } from '../errors.ts'
@@ -41,8 +42,8 @@ const sigmoids = {
   /** The function itself, within 1.5 units: see `functions.ts`. */
   smooth: (u) => u.sigmoid(),
   /**
-   * u + 1/2, cut to [0, 1] (P. Mohassel, Y. Zhang, "SecureML", S&P 2017, §4.1): two comparisons in place of twenty. Weights
-   * become others.
+   * u + 1/2, cut to [0, 1] (P. Mohassel, Y. Zhang, "SecureML", S&P 2017, §4.1): two comparisons in place of twenty.
+   * Weights become others.
    */
   piecewise: (u) => {
     const [above, beyond] = u.add(0.5).stack(u.sub(0.5)).relu().unstack(0)
@@ -63,7 +64,9 @@ export interface VerticalFitOptions {
   readonly epochs?: number
   /** 64 unless given; the last batch of an epoch has what is left. */
   readonly batchSize?: number
-  /** Whether each epoch has an order of its own, which follows from the seed and its number, as that of `SplitNN.fit`. */
+  /**
+   * Whether each epoch has an order of its own, which follows from the seed and its number, as that of `SplitNN.fit`.
+   */
   readonly shuffle?: boolean
   /** From 0 to 2^40; 0 unless given. */
   readonly seed?: number
@@ -115,10 +118,10 @@ interface Block {
 /**
  * A logistic regression whose weights are secret, and belong to the owners of the columns.
  *
- * Who learns what: parties and provider learn shapes and the public settings (order of batches, learning rate), and nothing of a
- * value. An owner learns its own weights once `weights()` opens them to it, to nobody else. The owner of the labels learns c
- * from `bias()`, and from each `evaluate` the mean loss and the share of hits. The caller learns what the owners' policies let it
- * `fetch`. Semi-honest; see `SharedTensor`.
+ * Who learns what: parties and provider learn shapes and the public settings (order of batches, learning rate), and
+ * nothing of a value. An owner learns its own weights once `weights()` opens them to it, to nobody else. The owner of
+ * the labels learns c from `bias()`, and from each `evaluate` the mean loss and the share of hits. The caller learns
+ * what the owners' policies let it `fetch`. Semi-honest; see `SharedTensor`.
  *
  * Values that are private go along with their owners' policies: each must name the parties and the provider in
  * `allowShares`, and the other owners, to whom weights are opened that its data has a part in, in `allowResults`.
@@ -168,8 +171,8 @@ export class VerticalLogisticRegression {
    * Trains on rows, batch by batch, from zeros, or from where an earlier call has ended. Rounds of a batch, of additive
    * sharing: 17, or 13 with the sigmoid in three pieces; as many however many owners there are.
    *
-   * @throws RangeError `ERR_SHAPE` when owners have different numbers of rows, or other columns than before; and what owners
-   *   refuse: PermissionError
+   * @throws RangeError `ERR_SHAPE` when owners have different numbers of rows, or other columns than before; and what
+   *   owners refuse: PermissionError
    */
   async fit(
     data: VerticalData,
@@ -228,8 +231,8 @@ export class VerticalLogisticRegression {
   }
 
   /**
-   * How well it does on rows. Computed in secret, and two sums are opened, to the owner of the labels: of the losses, and of
-   * the hits.
+   * How well it does on rows. Computed in secret, and two sums are opened, to the owner of the labels: of the losses,
+   * and of the hits.
    *
    * @param options.batchSize rows computed on together; 512 unless given
    * @returns both by the number of rows
@@ -275,8 +278,8 @@ export class VerticalLogisticRegression {
   }
 
   /**
-   * The probabilities of 1 for rows, `[rows, 1]`, as a secret that no one knows: `revealTo` opens it to somebody. Returns at
-   * once. Of `piecewise`, its three straight pieces.
+   * The probabilities of 1 for rows, `[rows, 1]`, as a secret that no one knows: `revealTo` opens it to somebody.
+   * Returns at once. Of `piecewise`, its three straight pieces.
    */
   predict(x: readonly PointerTensor[]): SharedTensor {
     this.#checkColumns('predict', x)
@@ -285,8 +288,8 @@ export class VerticalLogisticRegression {
   }
 
   /**
-   * Opens to each owner its own weights, to nobody else: of X_k, `[columns, 1]`, a pointer at its owner. What the data of
-   * others has a part in is as private as theirs. Returns at once.
+   * Opens to each owner its own weights, to nobody else: of X_k, `[columns, 1]`, a pointer at its owner. What the data
+   * of others has a part in is as private as theirs. Returns at once.
    *
    * @param options tags by which owners find them
    */
@@ -412,9 +415,9 @@ export class VerticalLogisticRegression {
 }
 
 /**
- * From u and labels, sums over rows: of −ln σ(m) with m = u where the label is 1, −u where it is 0; and of the rows where
- * u > 0 says what the label does. With k = max(−m, 0), |m| = m + 2k and −ln σ(m) = k + ln(1 + e^−|m|): nothing overflows.
- * Error of each loss: 3 units and 2^−23.
+ * From u and labels, sums over rows: of −ln σ(m) with m = u where the label is 1, −u where it is 0; and of the rows
+ * where u > 0 says what the label does. With k = max(−m, 0), |m| = m + 2k and −ln σ(m) = k + ln(1 + e^−|m|): nothing
+ * overflows. Error of each loss: 3 units and 2^−23.
  */
 function scoredOn(u: SharedTensor, y: SharedTensor): { loss: SharedTensor; hits: SharedTensor } {
   const m = u.mul(y.mul(2).sub(1))

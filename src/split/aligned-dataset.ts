@@ -41,19 +41,21 @@ export interface AlignedDataset {
 }
 
 /**
- * Finds whom the tables of two owners or more have in common, by private set intersection, and has each owner take the rows
- * of its own, in one order everywhere. Nothing is joined, and nothing passes the caller, who learns how many are shared.
+ * Finds whom the tables of two owners or more have in common, by private set intersection, and has each owner take the
+ * rows of its own, in one order everywhere. Nothing is joined, and nothing passes the caller, who learns how many are
+ * shared.
  *
- * Each owner learns which of its rows are shared, and of the others' ids no other. The order is a random one: rows from the
- * front and from the back are fair samples.
+ * Each owner learns which of its rows are shared, and of the others' ids no other. The order is a random one: rows from
+ * the front and from the back are fair samples.
  *
- * What is taken of a private tensor that its owner sent is as private as that tensor, if the ids are that owner's too: who may
- * see results of it may see results of the rows that are shared. What is taken of anything else is as private as the ids.
+ * What is taken of a private tensor that its owner sent is as private as that tensor, if the ids are that owner's too:
+ * who may see results of it may see results of the rows that are shared. What is taken of anything else is as private
+ * as the ids.
  *
  * @param owners one of them has the labels, each has its own worker; ids that one has more than once are left out
- * @throws ValueError `ERR_ARGUMENT_VALUE` when nobody is shared, or the labels are not one owner's; RangeError `ERR_SHAPE`
- *   when an owner has more rows than ids, or fewer; PlacementError `ERR_NOT_COLLOCATED` when these are on two workers,
- *   `ERR_PARTIES` when two owners are on one; and what `intersect` fails with
+ * @throws ValueError `ERR_ARGUMENT_VALUE` when nobody is shared, or the labels are not one owner's; RangeError
+ *   `ERR_SHAPE` when an owner has more rows than ids, or fewer; PlacementError `ERR_NOT_COLLOCATED` when these are on
+ *   two workers, `ERR_PARTIES` when two owners are on one; and what `intersect` fails with
  */
 export async function alignedDataset(
   owners: readonly OwnedTable[],

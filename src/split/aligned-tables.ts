@@ -1,10 +1,10 @@
 /**
- * The message by which a worker intersects its ids with those of others, and takes the rows of its tables that are shared: a
- * table of its own beside the worker's, in the same form.
+ * The message by which a worker intersects its ids with those of others, and takes the rows of its tables that are
+ * shared: a table of its own beside the worker's, in the same form.
  *
- * One message and not two, so that the numbers of the rows are in nobody's hands between: as private as the ids, they would
- * make all that they choose as private; and if they did not, whoever commands could put others in their place, computed
- * from the ids, and read these off rows that it may see results of.
+ * One message and not two, so that the numbers of the rows are in nobody's hands between: as private as the ids, they
+ * would make all that they choose as private; and if they did not, whoever commands could put others in their place,
+ * computed from the ids, and read these off rows that it may see results of.
  */
 import * as v from 'valibot'
 import type { PsiMessages, PsiReport } from '../psi/workers/messages.ts'
@@ -27,7 +27,10 @@ export interface Taken {
 }
 
 export type AlignMessages = {
-  /** Carries out a `psiRun` that reveals to both, keeps of each tensor the rows that are shared, and forgets which they are. */
+  /**
+   * Carries out a `psiRun` that reveals to both, keeps of each tensor the rows that are shared, and forgets which they
+   * are.
+   */
   alignTables: {
     request: { readonly run: PsiMessages['psiRun']['request']; readonly tables: readonly Taken[] }
     response: PsiReport

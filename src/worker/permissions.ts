@@ -109,8 +109,8 @@ export function combine(a: Access, b: Access): Access {
 const derivations = new WeakMap<Access, Access>()
 
 /**
- * The access of what is computed from values of a given access: those who may see results are let in. Nobody may match it
- * with ids: a column of a table might be looked up value by value then.
+ * The access of what is computed from values of a given access: those who may see results are let in. Nobody may match
+ * it with ids: a column of a table might be looked up value by value then.
  */
 export function derivedFrom(access: Access): Access {
   if (access.length === 0) return PUBLIC
@@ -125,10 +125,10 @@ export function derivedFrom(access: Access): Access {
 }
 
 /**
- * The access of those rows of a tensor that an intersection has named: that of the tensor alone, if it is as
- * its owner made it, and the ids are that owner's too. Who may see what is computed from it may so learn which of its rows
- * are shared, and nothing of the ids. A tensor that others have computed might be made to tell the rows to whom the
- * ids are not meant to be known: it becomes as private as these.
+ * The access of those rows of a tensor that an intersection has named: that of the tensor alone, if it is as its owner
+ * made it, and the ids are that owner's too. Who may see what is computed from it may so learn which of its rows are
+ * shared, and nothing of the ids. A tensor that others have computed might be made to tell the rows to whom the ids are
+ * not meant to be known: it becomes as private as these.
  *
  * @param maker whose session made the tensor
  */
@@ -144,8 +144,8 @@ export const consentNeeded = (job: string, owners: readonly string[]): Access =>
   internAll(owners.map((owner) => intern({ owner, allow: [], allowResults: [], consent: job })))
 
 /**
- * The access of what came of jobs, for those whom owners have consented to: an owner's consent to a job holds for all of the
- * owner's policies on what came of it.
+ * The access of what came of jobs, for those whom owners have consented to: an owner's consent to a job holds for all
+ * of the owner's policies on what came of it.
  *
  * @param consented whom an owner has consented to see what came of a job
  */
@@ -174,8 +174,8 @@ export const maySee = (access: Access, identity: string): boolean => access.ever
  * Whether a value may go to another worker in clear: under each policy, either who asks must be allowed, or the worker
  * that gets it. The policies go along.
  *
- * The name of a worker is what a session calls it, and a stranger may call a worker of his own by any name. So it counts
- * only where the owner of the policy calls the same worker by that name.
+ * The name of a worker is what a session calls it, and a stranger may call a worker of his own by any name. So it
+ * counts only where the owner of the policy calls the same worker by that name.
  *
  * @param knownTo whether an identity has introduced this very worker under this name
  */
@@ -183,9 +183,9 @@ export const mayMove = (access: Access, asker: string, to: string, knownTo: (own
   access.every((policy) => allows(policy, asker) || (allows(policy, to) && knownTo(policy.owner)))
 
 /**
- * Whether a value may be shared as a secret among workers: under each policy, all of them besides the worker it is on must
- * be named by its owner, who must know them by these names. No single one of them learns it then, nor all but one; what
- * the secret is opened for, the policies decide, which go along with the shares.
+ * Whether a value may be shared as a secret among workers: under each policy, all of them besides the worker it is on
+ * must be named by its owner, who must know them by these names. No single one of them learns it then, nor all but one;
+ * what the secret is opened for, the policies decide, which go along with the shares.
  */
 export const mayShare = (
   access: Access,
@@ -203,8 +203,8 @@ export const plainAccess = (access: Access): Access => access.map(plainPolicy)
 export const FEWEST_OWNERS = 3
 
 /**
- * The access of a total: those who may see totals are let in when each value belongs to one owner, and there are at least
- * three of them, each with one value. What the owner of a value computed it from, the total cannot tell.
+ * The access of a total: those who may see totals are let in when each value belongs to one owner, and there are at
+ * least three of them, each with one value. What the owner of a value computed it from, the total cannot tell.
  */
 export function totalOf(values: readonly Access[]): Access {
   const derived = derivedFrom(values.reduce(combine, PUBLIC))
@@ -223,8 +223,8 @@ export const mayTotal = (access: Access, identity: string): boolean =>
   access.every(({ owner, allowTotals = [] }) => owner === identity || allowTotals.includes(identity))
 
 /**
- * Whether ids may be intersected with those of other workers: under each policy, its owner must have named the workers that
- * learn of it, whom it must know by these names, and who asks, who learns how many there are.
+ * Whether ids may be intersected with those of other workers: under each policy, its owner must have named the workers
+ * that learn of it, whom it must know by these names, and who asks, who learns how many there are.
  */
 export const mayMatch = (
   access: Access,
@@ -242,8 +242,8 @@ export const mayMatch = (
   )
 
 /**
- * The access of the rows that an intersection of ids found: private as the ids, but who may learn of matches may see what is
- * computed with them, a mean of the rows that are shared, say, as far as other policies on it go.
+ * The access of the rows that an intersection of ids found: private as the ids, but who may learn of matches may see
+ * what is computed with them, a mean of the rows that are shared, say, as far as other policies on it go.
  */
 export function matchedFrom(access: Access): Access {
   return internAll(

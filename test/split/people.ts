@@ -118,11 +118,12 @@ export function descended({ x, y }: People, options: Descent, activation = sigmo
 /** Of fixed precision. */
 export const UNIT = 2 ** -16
 /**
- * How far weights that were learnt in secret may be from those in clear. A step of descent on a convex loss, at a rate below 2 / L, brings two courses no
- * farther apart, so their distance grows by what each step errs at most. In units, for rows with |x| summing up to no more
- * than 20, and weights to 10: of the predictor, 10/2 from rounded x, 1 of its division; a quarter of that, and 1.5, of the
- * sigmoid (all of it of the pieces, and 1); of the gradient that, times the mean |x| of 0.8, 1/2 from rounded x, 1 of its
- * division; times a rate of 1/2 or less, and 1 of that division, 1 more of weights that decay.
+ * How far weights that were learnt in secret may be from those in clear. A step of descent on a convex loss, at a rate
+ * below 2 / L, brings two courses no farther apart, so their distance grows by what each step errs at most. In units,
+ * for rows with |x| summing up to no more than 20, and weights to 10: of the predictor, 10/2 from rounded x, 1 of its
+ * division; a quarter of that, and 1.5, of the sigmoid (all of it of the pieces, and 1); of the gradient that, times
+ * the mean |x| of 0.8, 1/2 from rounded x, 1 of its division; times a rate of 1/2 or less, and 1 of that division, 1
+ * more of weights that decay.
  */
 export const distance = (steps: number, isStraight = false): number => {
   const ofActivation = isStraight ? 6 + 1 : 6 / 4 + 1.5
