@@ -113,9 +113,17 @@ describe('the source', () => {
   it('loads nothing of Node where a browser loads it', () => {
     const isNode = (target: string) =>
       target.startsWith('node:') ||
-      ['ws', 'pino', 'prom-client', 'yaml', 'csv-parse/sync', 'commander', 'cli-progress', 'cli-table3'].includes(
-        target,
-      )
+      [
+        'ws',
+        'pino',
+        'prom-client',
+        'yaml',
+        'csv-parse/sync',
+        'commander',
+        'cli-progress',
+        'cli-table3',
+        'redis',
+      ].includes(target)
     const loaded = new Set(['browser.ts'])
     for (const name of loaded) {
       for (const target of loads(name, files.get(name) ?? ''))
