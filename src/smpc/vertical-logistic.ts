@@ -7,10 +7,11 @@
  *
  *     u = Σ_k X_k·w_k + c,   p = σ(u),   r = p − y,   w_k ← w_k − η·(X_kᵀ·r / b + λ·w_k),   c ← c − η·Σr / b
  *
- * as in S. Hardy et al., "Private federated learning on vertically partitioned data", arXiv:1711.10677, §4, where a
- * coordinator learns the gradients. Here nobody does: columns and labels are shared by their owners' workers, weights
- * are shares from the start, and no sum, prediction, residual or gradient is opened. What a step opened would tell
- * something of the labels: d_k numbers of X_kᵀ·r a step, for an owner who knows X_k, are equations for r.
+ * as in S. Hardy et al., "Private federated learning on vertically partitioned data via entity resolution and additively
+ * homomorphic encryption", arXiv:1711.10677, which encrypts what passes under the key of a coordinator. Here nobody has a
+ * key: columns and labels are shared by their owners' workers, weights are shares from the start, and no sum, prediction,
+ * residual or gradient is opened. What a step opened would tell something of the labels: d_k numbers of X_kᵀ·r a step, for
+ * an owner who knows X_k, are equations for r.
  */
 import { batches } from '../data/batches.ts'
 import { sottoError } from '../errors.ts'
@@ -42,7 +43,7 @@ const sigmoids = {
   /** The function itself, within 1.5 units: see `functions.ts`. */
   smooth: (u) => u.sigmoid(),
   /**
-   * u + 1/2, cut to [0, 1] (P. Mohassel, Y. Zhang, "SecureML", S&P 2017, §4.1): two comparisons in place of twenty.
+   * u + 1/2, cut to [0, 1] (P. Mohassel, Y. Zhang, "SecureML", S&P 2017): two comparisons in place of twenty.
    * Weights become others.
    */
   piecewise: (u) => {
