@@ -131,6 +131,7 @@ export function derivedFrom(access: Access): Access {
  * not meant to be known: it becomes as private as these.
  *
  * @param maker whose session made the tensor
+ * @param chosenBy who may see what is computed of the ids
  */
 export const accessOfRows = (values: Access, maker: string, chosenBy: Access): Access =>
   values.length > 0 && [...values, ...chosenBy].every(({ owner }) => owner === maker)
