@@ -5,18 +5,15 @@
  *
  *     npx tsx examples/federated-jobs/run.ts --trainers 10
  */
-import { once } from 'node:events'
 import { rmSync } from 'node:fs'
 import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises'
-import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { Option } from 'commander'
 import { formatNpy, Identity, type LabelledImages, loadMnist, type RoundResult, ready, type tf } from 'sotto'
 import { command, isMain, printTable, wholeNumber } from '../lib/options.ts'
-import { inNode, startSotto } from '../lib/processes.ts'
+import { freePort, inNode, PartyProcess } from '../lib/processes.ts'
 
 export const aggregations = ['masks', 'pairs', 'clear'] as const
 
@@ -77,16 +74,25 @@ async function among(options: JobsOptions, folder: string): Promise<JobsResult> 
   }
   const module = inNode(fileURLToPath(new URL('./job.ts', import.meta.url)))
   const job = join(folder, 'job')
-  await new Party('compile', ['compile', module, '-o', job], env).done
+  await new PartyProcess('compile', ['job', 'compile', module, '-o', job], env).done
 
   const own = (name: string) => ['--identity', join(folder, name, 'sotto.key'), '--peers', join(folder, 'peers.yaml')]
   const data = (name: string) => ['x', 'y'].flatMap((set) => ['--data', `${set}=${join(folder, name, `${set}.npy`)}`])
   const agreed = [...(aggregation === 'clear' ? ['--allow-clear'] : trainers < 3 ? ['--allow-pairs'] : [])]
   const parties = [
-    new Party(SCHEDULER, ['scheduler', job, ...own(SCHEDULER)]),
-    new Party(SERVER, ['server', job, ...own(SERVER), ...data(SERVER), '--output', join(folder, SERVER, 'trained')]),
+    new PartyProcess(SCHEDULER, ['job', 'scheduler', job, ...own(SCHEDULER)]),
+    new PartyProcess(SERVER, [
+      'job',
+      'server',
+      job,
+      ...own(SERVER),
+      ...data(SERVER),
+      '--output',
+      join(folder, SERVER, 'trained'),
+    ]),
     ...names.map(
-      (name, i) => new Party(name, ['trainer', job, '--id', String(i + 1), ...own(name), ...data(name), ...agreed]),
+      (name, i) =>
+        new PartyProcess(name, ['job', 'trainer', job, '--id', String(i + 1), ...own(name), ...data(name), ...agreed]),
     ),
   ]
   try {
@@ -146,42 +152,6 @@ async function writeExamples(folder: string, images: LabelledImages, from: numbe
 
 const npyOf = (tensor: tf.Tensor): Uint8Array =>
   formatNpy({ shape: tensor.shape, dtype: tensor.dtype, data: tensor.dataSync() } as Parameters<typeof formatNpy>[0])
-
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
-/** A process of `sotto job`; what it says is shown, with its name in front. */
-class Party {
-  readonly #child: ReturnType<typeof startSotto>
-  /** Rejects with what it has said when it fails. */
-  readonly done: Promise<void>
-
-  constructor(name: string, args: readonly string[], env: Readonly<Record<string, string>> = {}) {
-    this.#child = startSotto(['job', ...args], env)
-    const exited = once(this.#child, 'exit')
-    const show = (line: string) => console.log(line === '' ? '' : `${name.padEnd(10)} ${line}`)
-    createInterface({ input: this.#child.stdout! }).on('line', show)
-    let said = ''
-    this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => {
-      said += text
-    })
-    this.done = exited.then(([code]) => {
-      if (code !== 0) throw new Error(`${name} ended with exit code ${code}\n${said}`)
-    })
-    this.done.catch(() => {})
-  }
-
-  stop(): void {
-    if (this.#child.exitCode === null) this.#child.kill()
-  }
-}
 
 async function report(metrics: string, { trainers, aggregation }: JobsOptions): Promise<JobsResult> {
   const rounds = (await readFile(metrics, 'utf8'))

@@ -1,6 +1,7 @@
 /** Workers as processes of their own, started here, and gone when this process is. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { join, relative } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -98,4 +99,40 @@ export async function allOrNone<T>(
   if (failure === undefined) return values
   await Promise.allSettled(values.map(undo))
   throw failure.reason
+}
+
+/** A port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+/** A process of the `sotto` command that ends by itself; what it says is shown, with its name in front. */
+export class PartyProcess {
+  readonly #child: ChildProcess
+  /** Rejects with what it has said when it fails. */
+  readonly done: Promise<void>
+
+  constructor(name: string, args: readonly string[], env: Readonly<Record<string, string>> = {}) {
+    this.#child = startSotto(args, env)
+    const exited = once(this.#child, 'exit')
+    const show = (line: string) => console.log(line === '' ? '' : `${name.padEnd(10)} ${line}`)
+    createInterface({ input: this.#child.stdout! }).on('line', show)
+    let said = ''
+    this.#child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+      said += text
+    })
+    this.done = exited.then(([code]) => {
+      if (code !== 0) throw new Error(`${name} ended with exit code ${code}\n${said}`)
+    })
+    this.done.catch(() => {})
+  }
+
+  stop(): void {
+    if (this.#child.exitCode === null) this.#child.kill()
+  }
 }
