@@ -27,7 +27,9 @@ import {
   type Cast,
   costOf,
   findClients,
+  type Precision,
   percent,
+  precisionIn,
   recognised,
   type Way,
   ways,
@@ -45,7 +47,7 @@ export interface FederatedMnistOptions {
   momentum: number
   aggregation: Way
   /** Fractional bits of what is shared or masked. */
-  precision: number
+  precision: Precision
   seed: number
   /** Images used, in thirds, and as many test images; 0 for all. */
   limit: number
@@ -74,6 +76,7 @@ export async function federatedMnist(options: FederatedMnistOptions): Promise<Fe
 
 const learntBy: Readonly<Record<Way, string>> = {
   shares: 'in shares among three compute workers',
+  replicated: 'in replicated shares among three compute workers',
   masks: 'by secure aggregation',
   pairs: 'under masks in pairs',
   clear: 'IN CLEAR',
@@ -178,7 +181,7 @@ export function optionsOf(flags: readonly string[]): FederatedMnistOptions {
     .option('--learning-rate <rate>', 'step size at first; it falls to nothing', positiveNumber, 0.05)
     .option('--momentum <part>', 'how much of the last step goes into this one', numberFromZero, 0.9)
     .addOption(aggregationOption(ways, 'shares'))
-    .option('--precision <bits>', 'fractional bits in which gradients are shared or masked', wholeNumber, 20)
+    .option('--precision <bits>', 'fractional bits of what is shared or masked; or high: 128 bits', precisionIn, 20)
     .option('--seed <n>', 'for weights and shuffling', wholeNumber, 1)
     .option('--limit <n>', 'use so many images only; 0 for all', wholeNumber, 0)
     .addOption(workersOption())

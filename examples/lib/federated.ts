@@ -18,9 +18,10 @@ import {
   tf,
   type Worker,
 } from 'sotto'
+import { wholeNumber } from './options.ts'
 
-export const ways = ['shares', 'masks', 'pairs', 'clear'] as const
-/** How the mean comes about: in shares among compute workers, by secure aggregation, by masks in pairs alone, in clear. */
+export const ways = ['shares', 'replicated', 'masks', 'pairs', 'clear'] as const
+/** How the mean comes about: in shares among compute workers, additive or replicated, by secure aggregation, by masks in pairs alone, in clear. */
 export type Way = (typeof ways)[number]
 
 export const RESEARCHER = 'me'
@@ -33,6 +34,7 @@ export interface Cast {
 
 const described: Readonly<Record<Way, string>> = {
   shares: 'in shares',
+  replicated: 'in replicated shares',
   masks: 'under masks, also when some drop out',
   pairs: 'under masks in pairs',
   clear: 'in clear',
@@ -46,12 +48,25 @@ export const aggregationOption = (choices: readonly Way[], unlessGiven: Way): Op
 /** Values of more than this are cut where values are masked: gradients and updates of the examples are far below. */
 const CLIP = 16
 
-/** @param precision fractional bits of what is aggregated; in clear it is float32 */
-export function aggregationBy(way: Way, { compute }: Pick<Cast, 'compute'>, precision: number): Aggregation {
+/** Fractional bits, or 'high': integers of 128 bits, with 32. */
+export type Precision = number | 'high'
+
+/** What the flag `--precision` says. */
+export const precisionIn = (text: string): Precision => (text === 'high' ? 'high' : wholeNumber(text))
+
+/** @param precision of what is aggregated; in clear it is float32 */
+export function aggregationBy(way: Way, { compute }: Pick<Cast, 'compute'>, given: Precision): Aggregation {
+  const isHigh = given === 'high'
+  if (isHigh && way !== 'shares' && way !== 'replicated') {
+    throw new Error(`--precision high goes with shares, and not with --aggregation ${way}`)
+  }
+  const precision = isHigh ? 32 : given
+  const ring = isHigh ? 128 : 64
   // From −16 to 16 in steps of 2^−precision.
   const bits = precision + Math.log2(CLIP) + 1
   const byWay: Readonly<Record<Way, () => Aggregation>> = {
-    shares: () => shares({ parties: compute, precision }),
+    shares: () => shares({ parties: compute, ring, precision }),
+    replicated: () => shares({ parties: compute, protocol: 'replicated', ring, precision }),
     masks: () => masks({ clip: CLIP, bits }),
     pairs: () => pairMasks({ clip: CLIP, bits }),
     clear: inClear,
@@ -64,7 +79,7 @@ export function aggregationBy(way: Way, { compute }: Pick<Cast, 'compute'>, prec
  * shares and masks go among others that the owner names, and the researcher may see sums over all owners.
  */
 function rightsOf(way: Way, { owners, compute }: Cast, owner: Worker) {
-  const among = way === 'shares' ? compute : owners.filter((other) => other !== owner)
+  const among = way === 'shares' || way === 'replicated' ? compute : owners.filter((other) => other !== owner)
   return way === 'clear'
     ? { private: true, allowResults: [RESEARCHER] }
     : { private: true, allowShares: among.map(({ id }) => id), allowTotals: [RESEARCHER] }

@@ -64,9 +64,16 @@ describe('federated-mnist', () => {
       for (const [, , , from] of seenBy('me')) expect(from).toBe('compute-1 + compute-2 + compute-3')
       // Gradients are the same to the bit. Masked, each is less than a unit off; shared, a third of each is half a unit
       // off, three times over, besides its rounding to float32: gradients are below 1.
-      const offInMean = way === 'shares' ? 1.5 * UNIT + 3 * ROUNDING : UNIT
+      const offInMean = way === 'shares' || way === 'replicated' ? 1.5 * UNIT + 3 * ROUNDING : UNIT
       expect(weightDifference(hidden.weights, clear.weights)).toBeLessThanOrEqual(0.05 * offInMean + 2 * ROUNDING)
     }
+    // With 32 bits below the point, what is left are the roundings of float32.
+    const high = await run('replicated', [...flags, '--precision', 'high'])
+    const offInMean = 1.5 * 2 ** -32 + 3 * ROUNDING
+    expect(weightDifference(high.weights, clear.weights)).toBeLessThanOrEqual(0.05 * offInMean + 2 * ROUNDING)
+    // Two of three components of 16 bytes an element, and the seed of each other one, twice.
+    expect(high.rounds[0]!.bytesUp).toBe(2 * (16 * 118_282 + 2 * 32))
+    await expect(run('masks', [...flags, '--precision', 'high'])).rejects.toThrow('goes with shares')
   })
 })
 
