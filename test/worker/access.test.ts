@@ -627,7 +627,7 @@ describe.runIf(testBackend === 'wasm')('a serving worker', () => {
       // A worker that is at mallory's command.
       eves = await serve({ id: 'eve', limits })
       alice = (await Stranger.enter(bob.url, given.alice.token)).hello(owner)
-      const encoding = { dtype: 'float32', base: 2, precisionFractional: 16 }
+      const encoding = { ring: 64, dtype: 'float32', base: 2, precisionFractional: 16 }
       alice.request('put', { out: 'hidden', ...wireOf(VALUES), requiresGrad: true, edge: 'hidden-edge' })
       alice.request('run', { op: 'square', operands: ['hidden'], attrs: [], out: ['s'], grad: true })
       alice.request('run', { op: 'sum', operands: ['s'], attrs: [], out: ['l'], grad: true })

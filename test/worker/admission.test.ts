@@ -259,7 +259,7 @@ describe('a limit', () => {
     expect(me.outcome('put', put('x3'))).toBe('no answer')
   })
 
-  const fixed = { dtype: 'float32', base: 2, precisionFractional: 16 }
+  const fixed = { ring: 64, dtype: 'float32', base: 2, precisionFractional: 16 }
   const bytes = 400
   it.each<[what: string, limits: Partial<Limits>, othersToo: boolean]>([
     ['of bytes is one for all', { bytes }, true],

@@ -402,7 +402,7 @@ describe('the id of an object of another session', () => {
       ask('fixTensor', {
         id: 'hidden',
         out: 'hidden-fixed',
-        encoding: { dtype: 'float32', base: 2, precisionFractional: 16 },
+        encoding: { ring: 64, dtype: 'float32', base: 2, precisionFractional: 16 },
       })
       const compress = { encoding: 'int8', remainder: 'hidden-remainder' }
       const transfer = { id: 'hidden', to: 'nobody', key: 'k', keep: true, edge: null, optimizers: [], compress }
