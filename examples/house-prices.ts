@@ -5,12 +5,11 @@
  *     npx tsx examples/house-prices.ts
  *     npx tsx examples/house-prices.ts --precision high
  */
-import { rmSync } from 'node:fs'
-import { mkdir, mkdtemp, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { Option } from 'commander'
 import { Identity, readDataFile, ready, tf } from 'sotto'
+import { inFolder } from './lib/folder.ts'
 import { command, isMain, printTable, wholeNumber } from './lib/options.ts'
 import { freePort, PartyProcess } from './lib/processes.ts'
 
@@ -46,19 +45,7 @@ const [AGENCY, REGISTRY, ANALYST] = ['agency', 'registry', 'analyst']
 
 /** Runs the job among its parties. @throws Error with what a party has said that failed */
 export async function housePrices(options: HousePricesOptions): Promise<HousePricesResult> {
-  const kept = options.folder === undefined ? null : resolve(options.folder)
-  if (kept !== null) await mkdir(kept, { mode: 0o700 })
-  const folder = kept ?? (await mkdtemp(join(tmpdir(), 'sotto-houses-')))
-  const forget = () => {
-    if (kept === null) rmSync(folder, { recursive: true, force: true })
-  }
-  process.once('exit', forget)
-  try {
-    return await among(options, folder)
-  } finally {
-    process.off('exit', forget)
-    forget()
-  }
+  return inFolder('sotto-houses-', options.folder, (folder) => among(options, folder))
 }
 
 async function among(options: HousePricesOptions, folder: string): Promise<HousePricesResult> {

@@ -5,13 +5,12 @@
  *
  *     npx tsx examples/federated-jobs/run.ts --trainers 10
  */
-import { rmSync } from 'node:fs'
-import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Option } from 'commander'
 import { formatNpy, Identity, type LabelledImages, loadMnist, type RoundResult, ready, type tf } from 'sotto'
+import { inFolder } from '../lib/folder.ts'
 import { command, isMain, printTable, wholeNumber } from '../lib/options.ts'
 import { freePort, inNode, PartyProcess } from '../lib/processes.ts'
 
@@ -40,19 +39,7 @@ export interface JobsResult {
 
 /** Runs the job to its end. @throws Error with what a party has said that failed */
 export async function runJobs(options: JobsOptions): Promise<JobsResult> {
-  const kept = options.folder === undefined ? null : resolve(options.folder)
-  if (kept !== null) await mkdir(kept, { mode: 0o700 })
-  const folder = kept ?? (await mkdtemp(join(tmpdir(), 'sotto-jobs-')))
-  const forget = () => {
-    if (kept === null) rmSync(folder, { recursive: true, force: true })
-  }
-  process.once('exit', forget)
-  try {
-    return await among(options, folder)
-  } finally {
-    process.off('exit', forget)
-    forget()
-  }
+  return inFolder('sotto-jobs-', options.folder, (folder) => among(options, folder))
 }
 
 const SCHEDULER = 'scheduler'

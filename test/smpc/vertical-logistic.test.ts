@@ -6,10 +6,9 @@ import {
   tf,
   type VerticalData,
   VerticalLogisticRegression,
-  VirtualWorker,
   type Worker,
 } from 'sotto'
-import { afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { beforeAll, describe, expect, it } from 'vitest'
 import type { protocols } from '../../src/smpc/protocols/index.ts'
 import { readyForTest } from '../backend.ts'
 import { codeOf } from '../conformance/workers.ts'
@@ -25,6 +24,7 @@ import {
   straight,
   UNIT,
   whoseRows,
+  workersOfTests,
 } from '../split/people.ts'
 
 beforeAll(async () => {
@@ -32,15 +32,7 @@ beforeAll(async () => {
   hook()
 })
 
-const open: Worker[] = []
-const worker = (id: string): Worker => {
-  const made = new VirtualWorker(id)
-  open.push(made)
-  return made
-}
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((made) => made.close()))
-})
+const worker = workersOfTests()
 
 /** Two owners who share between them with a provider, or among three. */
 const groups = {

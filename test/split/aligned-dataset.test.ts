@@ -1,25 +1,17 @@
-import { alignedDataset, batches, type Code, hook, SplitNN, tf, VirtualWorker, type Worker } from 'sotto'
-import { afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { alignedDataset, batches, type Code, hook, SplitNN, tf, type Worker } from 'sotto'
+import { beforeAll, describe, expect, it } from 'vitest'
 import { readyForTest } from '../backend.ts'
 import { codeOf } from '../conformance/workers.ts'
 import { dense } from './forms.ts'
-import { COLUMNS, half, halves, joined, onWorkers, people, whoseRows } from './people.ts'
+import { COLUMNS, half, halves, joined, onWorkers, people, whoseRows, workersOfTests } from './people.ts'
 
 beforeAll(async () => {
   await readyForTest()
   hook()
 })
 
-const open: Worker[] = []
-const worker = (id: string): Worker => {
-  const made = new VirtualWorker(id)
-  open.push(made)
-  return made
-}
+const worker = workersOfTests()
 const two = () => [worker('bob'), worker('alice')] as const
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((made) => made.close()))
-})
 
 /** Fewer base transfers: the curve is enough where the protocol is not what is tested. */
 const curve = { protocol: 'curve' } as const

@@ -1,5 +1,6 @@
 /** A table about people that two owners have half of the columns of, each with people whom the other has not. */
-import { batches, idTensor, tf, type Worker } from 'sotto'
+import { batches, idTensor, tf, VirtualWorker, type Worker } from 'sotto'
+import { afterEach } from 'vitest'
 import { SeededRandom } from '../../src/data/random.ts'
 
 /** Columns of each of the two owners. */
@@ -128,4 +129,17 @@ export const UNIT = 2 ** -16
 export const distance = (steps: number, isStraight = false): number => {
   const ofActivation = isStraight ? 6 + 1 : 6 / 4 + 1.5
   return steps * (0.5 * (0.8 * ofActivation + 1.5) + 2) * UNIT
+}
+
+/** Makes workers in process for a test, closed when it has ended. */
+export function workersOfTests(): (id: string) => Worker {
+  const open: Worker[] = []
+  afterEach(async () => {
+    await Promise.all(open.splice(0).map((made) => made.close()))
+  })
+  return (id) => {
+    const made = new VirtualWorker(id)
+    open.push(made)
+    return made
+  }
 }

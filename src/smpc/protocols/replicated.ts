@@ -83,10 +83,19 @@ function alone(
 ): readonly Share[] | null {
   const { kind } = ringRow(op)
   if (op === 'refresh') return null
-  if (kind === 'linear') return local(op, operands.map((operand) => shareOf(context, operand)), attrs) // biome-ignore format: short
+  if (kind === 'linear')
+    return local(
+      op,
+      operands.map((operand) => shareOf(context, operand)),
+      attrs,
+    )
   if (kind !== 'bilinear' || operands.every(isSecret)) return null
   // Both components times the same public factor.
-  return local(op, operands.map((operand) => (isSecret(operand) ? operand.share : [operand.known, operand.known])), attrs) // biome-ignore format: short
+  return local(
+    op,
+    operands.map((operand) => (isSecret(operand) ? operand.share : [operand.known, operand.known])),
+    attrs,
+  )
 }
 
 async function together(

@@ -113,7 +113,13 @@ async function randomBits(
     }
     if (seat.place === 1) {
       const drawn = seat.wordsBefore(n)
-      const [received, theirs] = await seat.swap([], [[0, width], [2, width]]) // biome-ignore format: pairs
+      const [received, theirs] = await seat.swap(
+        [],
+        [
+          [0, width],
+          [2, width],
+        ],
+      )
       const rest = wordsOf(received!)
       const t = toWords(bits[1])
       const product = kernels.sub(kernels.mul(rest, t), drawn)
@@ -164,8 +170,14 @@ function layerSummands(
   registers: readonly Bits[],
   stride: number,
 ): Planes {
-  const left = inputsOf(gates.map((gate) => wires[gate.left]!), registers) // biome-ignore format: pairs
-  const right = inputsOf(gates.map((gate) => wires[gate.right]!), registers) // biome-ignore format: pairs
+  const left = inputsOf(
+    gates.map((gate) => wires[gate.left]!),
+    registers,
+  )
+  const right = inputsOf(
+    gates.map((gate) => wires[gate.right]!),
+    registers,
+  )
   return andSummand(seat.zeroPlanes(gates.length * stride), left, right)
 }
 

@@ -59,7 +59,12 @@ export async function truncated(seat: Seat, dividend: Dividend, divisor: number)
     // What all three have a summand of, the helper hands over: it is uniform to each of the others.
     const mine = isFused ? bytesOf(dividend.summand) : null
     await seat.swap(
-      mine === null ? [[2, dealt]] : [[1, mine], [2, concatenated([mine, dealt])]], // biome-ignore format: pairs
+      mine === null
+        ? [[2, dealt]]
+        : [
+            [1, mine],
+            [2, concatenated([mine, dealt])],
+          ],
       [],
     )
     // The second step is the others' alone.
@@ -84,7 +89,12 @@ export async function truncated(seat: Seat, dividend: Dividend, divisor: number)
   const fromHelper = (isFused ? width : 0) + (isFirst ? 0 : width + carried)
   const [theirs, helpers] = await seat.swap(
     [[other, bytesOf(masked)]],
-    isFused || !isFirst ? [[other, width], [0, fromHelper]] : [[other, width]], // biome-ignore format: pairs
+    isFused || !isFirst
+      ? [
+          [other, width],
+          [0, fromHelper],
+        ]
+      : [[other, width]],
   )
   const c = isFused
     ? kernels.sum3(masked, wordsOf(theirs!), wordsOf(helpers!.subarray(0, width)), 0n)
