@@ -27,6 +27,7 @@ const computing = ['test/tensor/**/*.test.ts', 'test/conformance/{autograd,model
  */
 const alone = [
   'test/conformance/memory.test.ts',
+  'test/tensor/ops.test.ts',
   ...['memory', 'prg'].map((name) => `test/smpc/${name}.test.ts`),
   ...['codec', 'identity', 'link', 'seal', 'tokens'].map((name) => `test/worker/${name}.test.ts`),
 ]
