@@ -6,6 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import * as v from 'valibot'
 import { isSottoError, sottoError } from '../../errors.ts'
 import { weightsOf } from '../../tensor/model-wire.ts'
+import type { PointerTensor } from '../../tensor/pointer.ts'
 import { sameShape, showShape } from '../../tensor/shape.ts'
 import type { Worker } from '../../worker/worker.ts'
 import { sameEncoding } from '../encoding.ts'
@@ -205,14 +206,15 @@ class Coordinator {
   /** Opens each result to those who are to see it, and tells them under which ids. */
   async #reveal(secrets: ReadonlyMap<string, Secret>): Promise<void> {
     const { job, print } = this.#options
-    const opened = new Map<string, Record<string, string[]>>()
+    // Pointers, not their ids: what nobody here points to any more is freed there.
+    const opened = new Map<string, Record<string, PointerTensor[]>>()
     for (const [result, parties] of Object.entries(job.revealTo)) {
       const secret = secrets.get(result)!
       const tensors = secret.kind === 'model' ? secret.value.weights() : [secret.value]
       for (const party of parties) {
         const { worker } = this.#joined.get(party)!
-        const ids = tensors.map((tensor) => tensor.revealTo(worker).id)
-        opened.set(party, { ...opened.get(party), [result]: ids })
+        const pointers = tensors.map((tensor) => tensor.revealTo(worker))
+        opened.set(party, { ...opened.get(party), [result]: pointers })
       }
     }
     await this.#settle()
@@ -221,9 +223,13 @@ class Coordinator {
   }
 
   /** A party's part is done: it may leave. */
-  async #release(party: string, results: Readonly<Record<string, readonly string[]>>): Promise<void> {
+  async #release(party: string, opened: Readonly<Record<string, readonly PointerTensor[]>>): Promise<void> {
     const { worker } = this.#joined.get(party)!
+    const results = Object.fromEntries(
+      Object.entries(opened).map(([result, pointers]) => [result, pointers.map(({ id }) => id)]),
+    )
     await askJob(worker, 'jobEnd', { job: this.#id, ok: true, message: '', results })
+    for (const pointer of Object.values(opened).flat()) pointer.dispose()
     this.#joined.delete(party)
     await worker.close()
   }
