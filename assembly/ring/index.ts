@@ -8,7 +8,7 @@
 export { add, sub, mul, neg, addScalar, mulScalar, beaver, divide } from './arithmetic'
 export { matMul, matMulScratch } from './matmul'
 export { truncationOf, truncate } from './truncation'
-export { sum3, timesLess, maskedCarry, openedTerm } from './helped'
+export { sum2, sum3, dealDivision, carryDivision, closeDivision, pack, unpack } from './helped'
 export { encodeFloat32, encodeFloat64, decode } from './encoding'
 export { toPlanes, fromPlane, lowestBits, xor, and, not, beaverAnd } from './bits'
 export { chacha20 } from './chacha'

@@ -8,7 +8,8 @@
 import { sottoError } from '../errors.ts'
 import { chachaBlock, chachaBlocks, isBytes, isCount } from './ring/check.ts'
 import { ring } from './ring/choose.ts'
-import type { Words } from './ring/kernels.ts'
+import type { Source, Words } from './ring/kernels.ts'
+import { concatenated } from './ring/tensor.ts'
 import { UsedIndices } from './used-indices.ts'
 
 /** 32 bytes from the system's CSPRNG. */
@@ -69,6 +70,52 @@ export class PrgStream {
    * @throws SessionError `ERR_LIMIT` past 2^32 blocks, 256 GiB
    */
   bytes(n: number): Uint8Array {
+    const block = this.#take(n)
+    const openssl = n >= OPENSSL_FROM ? nodeCrypto() : undefined
+    if (openssl === undefined) return ring().chacha20(this.#key, this.#nonce, block, n)
+    const cipher = cipherAt(openssl, this.#key, this.#nonce, block)
+    const first = cipher.update(zeros.subarray(0, n))
+    // What OpenSSL wrote is memory of its own: to copy it would take a fifth longer, and twice the memory.
+    if (first.buffer.byteLength === n) return new Uint8Array(first.buffer)
+    const out = new Uint8Array(n)
+    out.set(first)
+    for (let at = zeros.length; at < n; at += zeros.length) out.set(cipher.update(zeros.subarray(0, n - at)), at)
+    return out
+  }
+
+  /**
+   * What {@link bytes} of each length would give, one after another, for whoever takes each piece by piece: it is made as it
+   * is taken.
+   */
+  sources(...lengths: readonly number[]): Source[] {
+    const total = lengths.reduce((sum, length) => sum + chachaBlock * Math.ceil(length / chachaBlock), 0)
+    const openssl = total > zeros.length ? nodeCrypto() : undefined
+    if (openssl === undefined) {
+      const all = this.bytes(total)
+      let at = 0
+      return lengths.map((length) => {
+        const from = at
+        at += chachaBlock * Math.ceil(length / chachaBlock)
+        return sourceOf(all.subarray(from, from + length))
+      })
+    }
+    return lengths.map((length) => {
+      const cipher = cipherAt(openssl, this.#key, this.#nonce, this.#take(length))
+      return {
+        next: (n) =>
+          n <= zeros.length
+            ? cipher.update(zeros.subarray(0, n))
+            : concatenated(
+                Array.from({ length: Math.ceil(n / zeros.length) }, (_, i) =>
+                  cipher.update(zeros.subarray(0, n - i * zeros.length)),
+                ),
+              ),
+      }
+    })
+  }
+
+  /** The first of so many blocks. */
+  #take(n: number): number {
     isCount('n', n)
     const block = this.#block
     const end = block + Math.ceil(n / chachaBlock)
@@ -79,10 +126,18 @@ export class PrgStream {
       )
     }
     this.#block = end
-    const openssl = n >= OPENSSL_FROM ? nodeCrypto() : undefined
-    return openssl === undefined
-      ? ring().chacha20(this.#key, this.#nonce, block, n)
-      : opensslStream(openssl, this.#key, this.#nonce, block, n)
+    return block
+  }
+}
+
+/** Bytes that are there, piece by piece. */
+export function sourceOf(bytes: Uint8Array): Source {
+  let at = 0
+  return {
+    next(n) {
+      at += n
+      return bytes.subarray(at - n, at)
+    },
   }
 }
 
@@ -110,24 +165,11 @@ function nodeCrypto(): NodeCrypto | undefined {
   return found.crypto
 }
 
-/** The key stream from a block on; {@link PrgStream.bytes} keeps to the 2^32 blocks. */
-function opensslStream(
-  { createCipheriv }: NodeCrypto,
-  key: Uint8Array,
-  nonce: Uint8Array,
-  block: number,
-  n: number,
-): Uint8Array {
+/** A cipher that turns zeros into the key stream from a block on; {@link PrgStream} keeps to the 2^32 blocks. */
+function cipherAt({ createCipheriv }: NodeCrypto, key: Uint8Array, nonce: Uint8Array, block: number) {
   // What OpenSSL takes for an initial vector are words 12 to 15 of the state: the block counter, then the nonce.
   const iv = new Uint8Array(16)
   new DataView(iv.buffer).setUint32(0, block, true)
   iv.set(nonce, 4)
-  const cipher = createCipheriv('chacha20', key, iv)
-  const first = cipher.update(zeros.subarray(0, n))
-  // What OpenSSL wrote is memory of its own: to copy it would take a fifth longer, and twice the memory.
-  if (first.buffer.byteLength === n) return new Uint8Array(first.buffer)
-  const out = new Uint8Array(n)
-  out.set(first)
-  for (let at = zeros.length; at < n; at += zeros.length) out.set(cipher.update(zeros.subarray(0, n - at)), at)
-  return out
+  return createCipheriv('chacha20', key, iv)
 }

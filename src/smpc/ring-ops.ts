@@ -11,6 +11,7 @@ import { opRow } from '../tensor/ops.ts'
 import {
   broadcastShapes,
   type ConvAttrs,
+  normalizeAxis,
   type Shape,
   type Spec,
   sameShape,
@@ -20,7 +21,7 @@ import {
 import { strideOf } from './circuits.ts'
 import { ring } from './ring/choose.ts'
 import { wordsPerElement } from './ring/kernels.ts'
-import { indicesOf, isMove, type Move, moves, splitArgs } from './ring/moves.ts'
+import { indicesOf, isMove, type Move, moves, type PublicIndices, splitArgs } from './ring/moves.ts'
 import type { RingTensor } from './ring/tensor.ts'
 import * as rt from './ring/tensor.ts'
 
@@ -92,6 +93,16 @@ function moving(name: Move): RingRow {
         attrs,
       )
       if (keepsOrder.has(name)) return [rt.reshaped(values[0]!, shapes[0]!)]
+      if (name === 'transpose') {
+        const [x] = values as readonly [RingTensor]
+        const perm = (attrs[0] as readonly number[] | undefined) ?? [...x.shape.keys()].reverse()
+        return [rt.ringTensor(x.ring, shapes[0]!, rt.permuted(x, perm))]
+      }
+      if (name === 'gather') {
+        const [x] = values as readonly [RingTensor]
+        const [{ values: indices }, axis = 0] = attrs as [PublicIndices, number?]
+        return [rt.slicesAt(x, indices, normalizeAxis('gather', axis, x.shape.length), shapes[0]!)]
+      }
       const lists = indicesOf(
         name,
         values.map(({ shape }) => shape),

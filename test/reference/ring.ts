@@ -4,7 +4,7 @@
  * Encoding and decoding round as doubles do; the key stream is that of OpenSSL.
  */
 import { createCipheriv } from 'node:crypto'
-import type { RingBits, RingKernels } from '../../src/smpc/ring/kernels.ts'
+import type { RingBits, RingKernels, Source } from '../../src/smpc/ring/kernels.ts'
 
 const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i)
 const sum = (values: readonly bigint[]): bigint => values.reduce((total, value) => total + value, 0n)
@@ -63,6 +63,45 @@ function kernelsOf(bits: RingBits): Omit<RingKernels, 'name'> {
     const lists = arrays.map(list)
     return words(lists[0]!.map((_, i) => f(...lists.map((one) => one[i]!))))
   }
+  /** The next n elements of a source, or all of an array. */
+  const taken = (from: BigUint64Array | Source, n: number): BigUint64Array =>
+    'next' in from ? new BigUint64Array(from.next((bits / 8) * n).slice().buffer) : from
+  /** What a division with a helper counts with: 2z, and the bits of a multiple of it that count. */
+  const divisionBy = (divisor: bigint) => {
+    const isPower = range(62).some((k) => divisor === 2n ** BigInt(k))
+    const width = isPower ? divisor.toString(2).length : bits
+    // Of each 32 bits in turn, those of all elements.
+    const pieces = range(Math.ceil(width / 32)).map((i) => ({ from: 32 * i, size: Math.min(32, width - 32 * i) }))
+    return {
+      twice: 2n * ((2n ** top + divisor) / (2n * divisor)),
+      few: (source: Source, n: number): BigUint64Array => {
+        if (width > 32) return taken(source, n)
+        const bytes = source.next(4 * n)
+        const view = new DataView(bytes.buffer, bytes.byteOffset)
+        return words(range(n).map((i) => BigInt(view.getUint32(4 * i, true))))
+      },
+      packed: (a: BigUint64Array): Uint8Array =>
+        Uint8Array.from(
+          pieces.flatMap(({ from, size }) => [
+            ...planeOf(list(a).flatMap((x) => range(size).map((bit) => bitOf(x, from + bit)))),
+          ]),
+        ),
+      unpacked: (bytes: Uint8Array, n: number): BigUint64Array => {
+        const values = range(n).map(() => 0n)
+        let at = 0
+        for (const { from, size } of pieces) {
+          for (const i of range(n)) {
+            for (const bit of range(size)) {
+              const place = i * size + bit
+              if ((bytes[at + (place >> 3)]! >> (place & 7)) & 1) values[i]! += 2n ** BigInt(from + bit)
+            }
+          }
+          at += Math.ceil((n * size) / 8)
+        }
+        return words(values)
+      },
+    }
+  }
   return {
     bits,
     add: (a, b) => each((x, y) => x + y, a, b),
@@ -79,6 +118,10 @@ function kernelsOf(bits: RingBits): Omit<RingKernels, 'name'> {
       return words(
         range(m).flatMap((i) => range(n).map((j) => sum(range(k).map((l) => x[i * k + l]! * y[l * n + j]!)))),
       )
+    },
+    transpose(a, rows, columns) {
+      const x = list(a)
+      return words(range(columns).flatMap((column) => range(rows).map((row) => x[row * columns + column]!)))
     },
     sumRows(a, rows, columns) {
       const x = list(a)
@@ -125,13 +168,39 @@ function kernelsOf(bits: RingBits): Omit<RingKernels, 'name'> {
       quotient: each((x) => (x % 2n ** top) / divisor, r),
       top: each((x) => x / 2n ** top, r),
     }),
-    sum3: (a, b, c, k) => each((x, y, z) => x + y + z + k, a, b, c),
-    timesLess: (a, b, k) => each((x, y) => k * x - y, a, b),
-    maskedCarry: (c, tops, mask) => each((x, t, m) => (bitOf(x, bits - 1) ? -t : t) - m, c, tops, mask),
-    openedTerm(c, mine, theirs, divisor) {
-      const nearest = (2n ** top + divisor) / (2n * divisor)
-      const quotient = (x: bigint) => (x % 2n ** top) / divisor - nearest
-      return each((x, a, b) => quotient(x) + 2n * nearest * (a + b + x / 2n ** top), c, mine, theirs)
+    sum2: (a, b, k) => each((x, y) => x + y + k, a, taken(b, a.length / limbs)),
+    sum3: (a, b, c, k) => each((x, y, z) => x + y + z + k, a, b, taken(c, a.length / limbs)),
+    dealDivision({ n, divisor, own, rA, rB, quotientA, topA, maskA, maskB }) {
+      const mask = own === null ? words(range(n).map(() => 0n)) : taken(own.mask, n)
+      const [first, second, drawn] = [taken(rA, n), taken(rB, n), taken(quotientA, n)]
+      const r = each((x, y, z) => x + y + z, first, second, mask)
+      const quotient = each((x, q) => (x % 2n ** top) / divisor - q, r, drawn)
+      const { twice, few, packed } = divisionBy(divisor)
+      return {
+        own: own === null ? null : each((x, m) => x + m, own.summand, mask),
+        quotient,
+        top: packed(each((x, t) => x / 2n ** top - t, r, few(topA, n))),
+        before: each((m, q) => twice * m - q, few(maskB, n), quotient),
+        after: each((m, q) => twice * m - q, few(maskA, n), drawn),
+      }
+    },
+    carryDivision({ divisor, masked, theirs, helpers, quotient, top: given, mask }) {
+      const n = masked.length / limbs
+      const { twice, few, packed, unpacked } = divisionBy(divisor)
+      const c = each((x, y, z) => x + y + z, masked, theirs, helpers ?? words(range(n).map(() => 0n)))
+      const tops = 'next' in given ? few(given, n) : unpacked(given, n)
+      const masks = few(mask, n)
+      return {
+        c,
+        carry: packed(each((x, t, m) => (bitOf(x, bits - 1) ? -t : t) - m, c, tops, masks)),
+        component: each((m, q) => twice * m - q, masks, taken(quotient, n)),
+      }
+    },
+    closeDivision(c, mine, theirs, divisor) {
+      const { twice, unpacked } = divisionBy(divisor)
+      const n = c.length / limbs
+      const quotient = (x: bigint) => (x % 2n ** top) / divisor - twice / 2n
+      return each((x, a, b) => quotient(x) + twice * (a + b + x / 2n ** top), c, unpacked(mine, n), unpacked(theirs, n))
     },
     truncate(c, quotient, tops, divisor, addsPublic) {
       const nearest = (2n ** top + divisor) / (2n * divisor)

@@ -13,11 +13,11 @@ import { type Circuit, type CircuitName, circuitOf, strideOf } from '../../src/s
 import { type Correlation, correctionBytes, deal, plane } from '../../src/smpc/correlations.ts'
 import { fixedEncoding } from '../../src/smpc/encoding.ts'
 import { tellSecret } from '../../src/smpc/group.ts'
-import { Prg, PrgStream } from '../../src/smpc/prg.ts'
+import { Prg, PrgStream, sourceOf } from '../../src/smpc/prg.ts'
 import { protocols } from '../../src/smpc/protocols/index.ts'
 import { replicated } from '../../src/smpc/protocols/replicated.ts'
 import { ring } from '../../src/smpc/ring/choose.ts'
-import type { Planes, Words } from '../../src/smpc/ring/kernels.ts'
+import type { Planes, Source, Words } from '../../src/smpc/ring/kernels.ts'
 import { bytesOf, ringTensor } from '../../src/smpc/ring/tensor.ts'
 import { ringRow } from '../../src/smpc/ring-ops.ts'
 import { SharedTensor as Shared } from '../../src/smpc/shared-tensor.ts'
@@ -483,7 +483,9 @@ describe('truncation', () => {
         }
         return drawn[at++]!
       }
-      return { words } as PrgStream
+      const sources = (...lengths: readonly number[]): Source[] =>
+        lengths.map((length) => sourceOf(bytesOf(words(Math.ceil(length / 8))).subarray(0, length)))
+      return { words, sources } as PrgStream
     }
   }
 

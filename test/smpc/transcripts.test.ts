@@ -59,8 +59,9 @@ interface Operation {
   run(x: SharedTensor, y: SharedTensor): SharedTensor
 }
 const less: Operation = { name: 'less', size: 64, run: (x, y) => x.less(y) }
+const product: Operation = { name: 'mul', size: 16, run: (x, y) => x.mul(y) }
 const operations: readonly Operation[] = [
-  { name: 'mul', size: 16, run: (x, y) => x.mul(y) },
+  product,
   { name: 'matMul', size: 16, run: (x, y) => x.matMul(y) },
   { name: 'square', size: 16, run: (x) => x.square() },
   { name: 'conv2d', size: 16, run: (x, y) => x.reshape([1, 16, 16, 1]).conv2d(y.reshape([4, 4, 1, 16]), 4) },
@@ -343,6 +344,15 @@ describe('what is received', () => {
       expect(beyond(statisticsOf(view))).toEqual([...view.keys()])
     },
   )
+
+  it('in a product of replicated sharing is seen not to be, when the helper hands its own summand over as it is', async () => {
+    // The helper masks it by the first stream of a seed of its own; the streams of commands in common begin at 1.
+    const view = await viewOf('replicated', 0n, product, () => maskNothing((index) => index === 0))
+    const seen = beyond(statisticsOf(view))
+    expect(seen).not.toEqual([])
+    // What comes from the helper is that and, at one of the two others, its share of what it deals.
+    for (const name of seen) expect(name).toMatch(/^[\w-]+: mul\.0$/)
+  })
 
   it('in a comparison is seen not to be, when one of its three masks is missing', async () => {
     const steps = [['negative.0'], range(6).map((i) => `negative.${1 + i}`), ['negative.7']]

@@ -8,6 +8,7 @@
  */
 import { type Shape, sizeOf } from '../../tensor/shape.ts'
 import { type Words, wordsPerElement } from '../ring/kernels.ts'
+import { recycle } from '../ring/pool.ts'
 import { add, type RingTensor, ringTensor, ringZeros } from '../ring/tensor.ts'
 import { type RingOp, ringRow } from '../ring-ops.ts'
 import type { CommandShape, Cost, PartyContext, PartyOperand, Protocol, Share } from './protocol.ts'
@@ -61,14 +62,15 @@ function summand(
   op: RingOp,
   operands: readonly PartyOperand[],
   attrs: readonly unknown[],
+  isMasked: boolean,
 ): RingTensor | null {
   const [x, y] = operands
   if (op === 'square') {
     const { share } = x as { readonly share: Share }
-    return products.summandOf(seat, ringRow('mul'), 'mul', share, share, [])
+    return products.summandOf(seat, ringRow('mul'), 'mul', share, share, [], isMasked)
   }
   if (ringRow(op).kind !== 'bilinear' || !isSecret(x!) || !isSecret(y!)) return null
-  return products.summandOf(seat, ringRow(op), op, x.share, y.share, attrs)
+  return products.summandOf(seat, ringRow(op), op, x.share, y.share, attrs, isMasked)
 }
 
 const isProduct = ({ op, operands }: Pick<CommandShape, 'op' | 'operands'>): boolean =>
@@ -106,10 +108,13 @@ async function together(
   divisor: number | null,
 ): Promise<readonly Share[]> {
   const seat = await Seat.of(context)
-  const mine = summand(seat, op, operands, attrs)
+  // A division masks what it hands over itself.
+  const mine = summand(seat, op, operands, attrs, divisor === null)
   if (mine !== null) {
     if (divisor === null) return [await reshared(seat, mine)]
-    return [await divided(seat, { shape: mine.shape, summand: mine.data }, divisor)]
+    const result = await divided(seat, { shape: mine.shape, summand: mine.data }, divisor)
+    recycle(mine.data)
+    return [result]
   }
   const [x, ...others] = operands.map((operand) => shareOf(context, operand)) as [Share, ...Share[]]
   const { shape } = x[0]!

@@ -17,6 +17,7 @@ import {
 } from './check.ts'
 import { helpedBy } from './helped.ts'
 import type { HelpedKernels, Planes, RingKernels, Words } from './kernels.ts'
+import { unfilled } from './pool.ts'
 import { truncationOffset } from './truncation-offset.ts'
 
 const word = (value: bigint): bigint => BigInt.asUintN(64, value)
@@ -26,6 +27,26 @@ const halves = (a: Words): Uint32Array => new Uint32Array(a.buffer, a.byteOffset
 const signedHalves = (a: Words): Int32Array => new Int32Array(a.buffer, a.byteOffset, 2 * a.length)
 /** What the sum of two low halves adds to the high ones. No comparison: as a branch, it would be taken at random. */
 const carry = (sum: number): number => (sum * 2 ** -32) | 0
+
+/** Rows and columns of a tile that stays in the caches, whichever way it is walked through. */
+const TILE = 16
+
+/** [rows, columns] of elements of so many 32-bit parts, turned over. */
+export function turned(from: Uint32Array, to: Uint32Array, rows: number, columns: number, parts: number): void {
+  for (let top = 0; top < rows; top += TILE) {
+    const bottom = Math.min(rows, top + TILE)
+    for (let left = 0; left < columns; left += TILE) {
+      const right = Math.min(columns, left + TILE)
+      for (let column = left; column < right; column++) {
+        let into = parts * (column * rows + top)
+        for (let row = top; row < bottom; row++) {
+          const at = parts * (row * columns + column)
+          for (let part = 0; part < parts; part++) to[into++] = from[at + part]!
+        }
+      }
+    }
+  }
+}
 
 /** A kernel that works on each pair of words. */
 const elementwise =
@@ -104,6 +125,13 @@ const plain: Omit<RingKernels, keyof HelpedKernels> = {
         for (let j = 0; j < n; j++) out[i * n + j] = word(out[i * n + j]! + x * b[l * n + j]!)
       }
     }
+    return out
+  },
+
+  transpose(a, rows, columns) {
+    hasShape('transpose', a, rows, columns)
+    const out = new BigUint64Array(unfilled(a.byteLength))
+    turned(halves(a), halves(out), rows, columns, 2)
     return out
   },
 

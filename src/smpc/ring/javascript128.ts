@@ -4,8 +4,9 @@
  */
 import { areIndices, encodeLimits, hasShape, isDivisor, notEncodable, notInt32, sameLength } from './check.ts'
 import { helpedBy } from './helped.ts'
-import { javascriptKernels } from './javascript.ts'
+import { javascriptKernels, turned } from './javascript.ts'
 import type { HelpedKernels, Planes, RingKernels, Words } from './kernels.ts'
+import { unfilled } from './pool.ts'
 import { truncationOffset } from './truncation-offset.ts'
 
 const low127 = (1n << 127n) - 1n
@@ -135,6 +136,13 @@ const plain: Omit<RingKernels, keyof HelpedKernels> = {
         put(out, i * n + j, sum)
       }
     }
+    return out
+  },
+
+  transpose(a, rows, columns) {
+    hasShape('transpose', count(a), rows, columns)
+    const out = new BigUint64Array(unfilled(a.byteLength))
+    turned(quarters(a), quarters(out), rows, columns, 4)
     return out
   },
 

@@ -19,16 +19,69 @@ export const wordsPerElement = (bits: RingBits): 1 | 2 => (bits === 64 ? 1 : 2)
 /** The kernels of each ring. */
 export type Rings = Readonly<Record<RingBits, RingKernels>>
 
-/** Passes of a division with a helper over several operands at once, each of one length. */
+/** Bytes that come piece by piece, in order, as those of a stream. */
+export interface Source {
+  next(bytes: number): Uint8Array
+}
+
+/**
+ * What the helper of a division takes: of n elements, what it has in common with each of the others, A and B. Tops and masks
+ * are of few bits, see `fewBytes`.
+ */
+export interface Dealing {
+  readonly n: number
+  readonly divisor: bigint
+  /** Its own summand of what is divided, and what masks that; null where components are divided. */
+  readonly own: { readonly summand: Words; readonly mask: Source } | null
+  readonly rA: Source
+  readonly rB: Source
+  readonly quotientA: Source
+  readonly topA: Source
+  readonly maskA: Source
+  readonly maskB: Source
+}
+/** What it hands over, and the components that it ends with: 2z·maskB − quotient before, 2z·maskA − quotientA after. */
+export interface Dealt {
+  /** Its own summand, masked. */
+  readonly own: Words | null
+  readonly quotient: Words
+  /** Packed. */
+  readonly top: Uint8Array
+  readonly before: Words
+  readonly after: Words
+}
+
+/** What the two others take when c is there in summands, and their shares of what was dealt. */
+export interface Carrying {
+  readonly divisor: bigint
+  readonly masked: Words
+  readonly theirs: Words
+  /** What the helper has added; null where components are divided. */
+  readonly helpers: Words | null
+  readonly quotient: Source
+  /** Drawn, or packed as it came. */
+  readonly top: Source | Uint8Array
+  readonly mask: Source
+}
+export interface Carried {
+  readonly c: Words
+  /** ±top − mask, packed. */
+  readonly carry: Uint8Array
+  /** 2z·mask − quotient. */
+  readonly component: Words
+}
+
+/** A division with a helper (see `protocols/replicated/truncation.ts`), a step in one pass; z is as of {@link RingKernels.truncate}. */
 export interface HelpedKernels {
-  /** a + b + c + k. */
-  sum3(a: Words, b: Words, c: Words, k: bigint): Words
-  /** k·a − b. */
-  timesLess(a: Words, b: Words, k: bigint): Words
-  /** ±top − mask: minus where the top bit of c is set. */
-  maskedCarry(c: Words, top: Words, mask: Words): Words
-  /** ⌊(c mod 2^(l−1)) / divisor⌋ − z + 2z·(mine + theirs + c_(l−1)), with z as of {@link RingKernels.truncate}. */
-  openedTerm(c: Words, mine: Words, theirs: Words, divisor: bigint): Words
+  /** a + b + k, and a + b + c + k. */
+  sum2(a: Words, b: Words | Source, k: bigint): Words
+  sum3(a: Words, b: Words, c: Words | Source, k: bigint): Words
+  /** ⌊(r mod 2^(l−1)) / divisor⌋ and r_(l−1) of r = rA + rB + mask, less what is drawn of them. */
+  dealDivision(of: Dealing): Dealt
+  /** c = masked + theirs + helpers; the top is taken negative where that of c is set. */
+  carryDivision(of: Carrying): Carried
+  /** ⌊(c mod 2^(l−1)) / divisor⌋ − z + 2z·(mine + theirs + c_(l−1)), of packed carries. */
+  closeDivision(c: Words, mine: Uint8Array, theirs: Uint8Array, divisor: bigint): Words
 }
 
 export interface RingKernels extends PlaneKernels, HelpedKernels {
@@ -52,6 +105,8 @@ export interface RingKernels extends PlaneKernels, HelpedKernels {
 
   /** [m,k] times [k,n]. */
   matMul(a: Words, b: Words, m: number, k: number, n: number): Words
+  /** [rows, columns] as [columns, rows]. */
+  transpose(a: Words, rows: number, columns: number): Words
   /** Sums of the rows of [rows, columns]. */
   sumRows(a: Words, rows: number, columns: number): Words
   /** Running sums along the rows of [rows, columns]. */

@@ -77,7 +77,7 @@ export function indicesOf(name: Move, shapes: readonly Shape[], args: readonly u
     if (sizes.reduce((a, b) => a + b, 0) > MOST) {
       throw sottoError('ERR_LIMIT', `${name}: more than 2^31 elements`, { op: name })
     }
-    return tf.tidy(() => {
+    const results = tf.tidy((): tf.Tensor[] => {
       let next = 0
       const positions = shapes.map((shape, i) => {
         const list = Int32Array.from({ length: sizes[i]! }, (_, j) => next + j + 1)
@@ -87,9 +87,11 @@ export function indicesOf(name: Move, shapes: readonly Shape[], args: readonly u
       })
       const { operands, rest } = splitArgs(name, args)
       const row = opRow(name)
-      const result = row.run([...positions, ...operands], row.attrs(...(rest as never[])))
-      return [result].flat().map((t) => (t.dataSync() as Int32Array).map((position) => position - 1))
+      return [row.run([...positions, ...operands], row.attrs(...(rest as never[])))].flat()
     })
+    const lists = results.map((t) => (t.dataSync() as Int32Array).map((position) => position - 1))
+    tf.dispose(results)
+    return lists
   })
 }
 
@@ -103,9 +105,7 @@ function gathered(shape: Shape, { values }: PublicIndices, axis: number): Int32A
   const dimension = shape[axis]!
   if (outer * dimension * inner > MOST)
     throw sottoError('ERR_LIMIT', 'gather: more than 2^31 elements', { op: 'gather' })
-  if (values.some((index) => !Number.isInteger(index) || index < 0 || index >= dimension)) {
-    throw sottoError('ERR_ARGUMENT_VALUE', `gather: an index is outside axis ${axis}`, { op: 'gather' })
-  }
+  areInside(values, dimension, axis)
   const result = new Int32Array(outer * values.length * inner)
   let at = 0
   for (let block = 0; block < outer; block++) {
@@ -115,6 +115,12 @@ function gathered(shape: Shape, { values }: PublicIndices, axis: number): Int32A
     }
   }
   return result
+}
+
+/** @throws RangeError `ERR_ARGUMENT_VALUE` for what is no position on the axis of a gather */
+export function areInside(indices: readonly number[], dimension: number, axis: number): void {
+  if (indices.every((index) => Number.isInteger(index) && index >= 0 && index < dimension)) return
+  throw sottoError('ERR_ARGUMENT_VALUE', `gather: an index is outside axis ${axis}`, { op: 'gather' })
 }
 
 /** The public indices of a gather, as they travel in a command. */

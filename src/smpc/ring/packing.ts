@@ -1,12 +1,20 @@
 /** Elements that are known to be small, as they travel: their lowest bits alone, one after another. */
 import { sameLength } from './check.ts'
 import { type RingBits, type Words, wordsPerElement } from './kernels.ts'
-import { concatenated } from './tensor.ts'
 
 /** Bits of each of the 32 bits of an element, the lowest first, that its lowest `bits` are. */
-const widthsOf = (bits: number): number[] =>
+export const widthsOf = (bits: number): number[] =>
   Array.from({ length: Math.ceil(bits / 32) }, (_, i) => Math.min(32, bits - 32 * i))
 const bytesOf = (width: number, count: number): number => Math.ceil((count * width) / 8)
+
+/** Bits that count of what multiplies 2z in a division: 2z is 2^(l − 1 − k) for a divisor 2^k. */
+export function carriedBits(ring: RingBits, divisor: bigint): number {
+  const exponent = divisor.toString(2).length - 1
+  return divisor === 1n << BigInt(exponent) ? exponent + 1 : ring
+}
+
+/** Bytes that a number is drawn in of which so many bits count. */
+export const fewBytes = (ring: RingBits, bits: number): number => (bits <= 32 ? 4 : ring / 8)
 
 /** Bytes that the lowest `bits` of so many elements take. */
 export const packedBytes = (bits: number, count: number): number =>
@@ -54,7 +62,14 @@ function unpackHalf(packed: Uint8Array, halves: Uint32Array, half: number, step:
 export function pack(ring: RingBits, a: Words, bits: number): Uint8Array {
   const halves = halvesOf(a)
   const step = ring / 32
-  return concatenated(widthsOf(bits).map((width, half) => packHalf(halves, half, step, width)))
+  const out = new Uint8Array(packedBytes(bits, halves.length / step))
+  let at = 0
+  for (const [half, width] of widthsOf(bits).entries()) {
+    const packed = packHalf(halves, half, step, width)
+    out.set(packed, at)
+    at += packed.length
+  }
+  return out
 }
 
 /** The elements of {@link pack}; higher bits are zero. */

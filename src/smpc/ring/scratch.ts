@@ -7,7 +7,8 @@
  */
 import { sottoError } from '../../errors.ts'
 import { chachaBlock } from './check.ts'
-import type { Planes, RingBits, Words } from './kernels.ts'
+import type { Planes, RingBits, Source, Words } from './kernels.ts'
+import { unfilled } from './pool.ts'
 
 /** What is used of WebAssembly; its types come with those of the DOM alone. */
 export interface WebAssemblyApi {
@@ -22,6 +23,9 @@ interface Memory {
 }
 
 export type Pointer = number
+/** As many as {@link OPERANDS}. */
+// biome-ignore format: a line is enough
+type Pointers = readonly [Pointer, Pointer, Pointer, Pointer, Pointer, Pointer, Pointer, Pointer, Pointer, Pointer, Pointer, Pointer, Pointer, Pointer, Pointer, Pointer]
 /** What the module exports; see there. */
 interface Exports {
   scratchStart(): Pointer
@@ -46,10 +50,47 @@ interface Exports {
     addsPublic: boolean,
     n: number,
   ): void
+  sum2(out: Pointer, a: Pointer, b: Pointer, k: bigint, n: number): void
   sum3(out: Pointer, a: Pointer, b: Pointer, c: Pointer, k: bigint, n: number): void
-  timesLess(out: Pointer, a: Pointer, b: Pointer, k: bigint, n: number): void
-  maskedCarry(out: Pointer, c: Pointer, top: Pointer, mask: Pointer, n: number): void
-  openedTerm(out: Pointer, c: Pointer, mine: Pointer, theirs: Pointer, divisor: bigint, z: bigint, n: number): void
+  dealDivision(
+    own: Pointer,
+    quotient: Pointer,
+    before: Pointer,
+    after: Pointer,
+    top: Pointer,
+    summand: Pointer,
+    mask: Pointer,
+    rA: Pointer,
+    rB: Pointer,
+    quotientA: Pointer,
+    topA: Pointer,
+    maskA: Pointer,
+    maskB: Pointer,
+    hasOwn: boolean,
+    isNarrow: boolean,
+    divisor: bigint,
+    z: bigint,
+    n: number,
+  ): void
+  carryDivision(
+    c: Pointer,
+    component: Pointer,
+    carry: Pointer,
+    masked: Pointer,
+    theirs: Pointer,
+    helpers: Pointer,
+    quotient: Pointer,
+    top: Pointer,
+    mask: Pointer,
+    hasHelpers: boolean,
+    isTopNarrow: boolean,
+    isMaskNarrow: boolean,
+    z: bigint,
+    n: number,
+  ): void
+  closeDivision(out: Pointer, c: Pointer, mine: Pointer, theirs: Pointer, divisor: bigint, z: bigint, n: number): void
+  pack(out: Pointer, words: Pointer, from: number, bits: number, n: number): void
+  unpack(out: Pointer, packed: Pointer, from: number, bits: number, n: number): void
   encodeFloat32(out: Pointer, values: Pointer, scale: number, limit: number, n: number): number
   encodeFloat64(out: Pointer, values: Pointer, scale: number, limit: number, n: number): number
   decode(out: Pointer, a: Pointer, scale: number, n: number): void
@@ -124,15 +165,8 @@ const ROOM = BLOCK + 256
 const STRIP = 1008
 /** Of each of the 128: elements take the room of two operands, their low and high words that of one each, planes of two. */
 const STRIP_128 = 504
-/**
- * Memory for a result of which every byte is written before anybody sees it. Filling it with zeros first would take a
- * quarter of the time of an encoding.
- */
-export const unfilled = (bytes: number): ArrayBuffer =>
-  globalThis.Buffer === undefined ? new ArrayBuffer(bytes) : (Buffer.allocUnsafeSlow(bytes).buffer as ArrayBuffer)
-
-/** As many operands as {@link RingKernels.beaver} has, and its result. */
-const OPERANDS = 6
+/** As many operands and results as the largest of `helped` has. */
+const OPERANDS = 16
 const PAGE = 65_536
 /**
  * Bytes of rows of the left operand and of the result that are multiplied at once: they stay in a cache of the second
@@ -147,16 +181,26 @@ export interface Operand {
   readonly bytes: Uint8Array
   readonly bits: number
 }
+/** The same of what comes piece by piece. */
+export interface Incoming {
+  readonly source: Source
+  readonly bits: number
+}
 export const operand = (a: ArrayBufferView, bits: number): Operand => ({
   bytes: new Uint8Array(a.buffer, a.byteOffset, a.byteLength),
   bits,
 })
 export const plane = (a: Planes): Operand => operand(a, 1)
 const bytesOf = (a: Words): Uint8Array => new Uint8Array(a.buffer, a.byteOffset, a.byteLength)
-const widest = (operands: readonly Operand[]): number => operands.reduce((most, { bits }) => Math.max(most, bits), 0)
+const widest = (operands: readonly { readonly bits: number }[]): number =>
+  operands.reduce((most, { bits }) => Math.max(most, bits), 0)
 /** Bytes of `count` elements; `from` is a multiple of eight. */
 const part = ({ bytes, bits }: Operand, from: number, count: number): Uint8Array =>
   bytes.subarray((from * bits) / 8, Math.ceil(((from + count) * bits) / 8))
+
+/** The next `count` elements of an input. */
+const read = (input: Operand | Incoming, from: number, count: number): Uint8Array =>
+  'source' in input ? input.source.next(Math.ceil((count * input.bits) / 8)) : part(input, from, count)
 
 /** Memory that kernels work on, and the module over it. */
 export class Scratch {
@@ -167,7 +211,7 @@ export class Scratch {
   #kernels!: Exports
   readonly #start: Pointer
   /** Where the operands of a block are, outputs first. */
-  readonly pointers: readonly [Pointer, Pointer, Pointer, Pointer, Pointer, Pointer]
+  readonly pointers: Pointers
 
   constructor(api: WebAssemblyApi, module: object, maximum: number) {
     this.#api = api
@@ -176,7 +220,7 @@ export class Scratch {
     this.#begin()
     const start = this.#kernels.scratchStart()
     this.#start = start
-    this.pointers = [start, start + ROOM, start + 2 * ROOM, start + 3 * ROOM, start + 4 * ROOM, start + 5 * ROOM]
+    this.pointers = Array.from({ length: OPERANDS }, (_, i) => start + i * ROOM) as unknown as Pointers
   }
 
   get kernels(): Exports {
@@ -195,13 +239,18 @@ export class Scratch {
    *
    * @param run calls the kernel on a number of elements, which lie at {@link pointers}
    */
-  inBlocks(n: number, outputs: readonly Operand[], inputs: readonly Operand[], run: (n: number) => void): void {
+  inBlocks(
+    n: number,
+    outputs: readonly Operand[],
+    inputs: readonly (Operand | Incoming)[],
+    run: (n: number) => void,
+  ): void {
     const memory = new Uint8Array(this.#memory.buffer)
     const step = (8 * BLOCK) / Math.max(widest(outputs), widest(inputs))
     for (let from = 0; from < n; from += step) {
       const count = Math.min(step, n - from)
       for (let i = 0; i < inputs.length; i++) {
-        memory.set(part(inputs[i]!, from, count), this.pointers[outputs.length + i]!)
+        memory.set(read(inputs[i]!, from, count), this.pointers[outputs.length + i]!)
       }
       run(count)
       for (let i = 0; i < outputs.length; i++) {
@@ -214,8 +263,8 @@ export class Scratch {
   /** All of [k,n] goes into memory, and as many rows of [m,k] and of the result as {@link ROWS} bytes hold. */
   matMul(a: Words, b: Words, m: number, k: number, n: number, bits: RingBits): Words {
     const [bytes, limbs] = [bits / 8, bits / 64]
-    const out = new BigUint64Array(limbs * m * n)
-    if (out.length === 0 || k === 0) return out
+    if (m * n === 0 || k === 0) return new BigUint64Array(limbs * m * n)
+    const out = new BigUint64Array(unfilled(bytes * m * n))
     const rows = Math.min(m, Math.max(64, Math.floor(ROWS / (bytes * (k + n)))))
     const right = this.#start
     const left = right + padded(bytes * k * n)

@@ -12,7 +12,8 @@ import {
 import { ring } from './choose.ts'
 import { signExtended } from './javascript128.ts'
 import { type RingBits, type RingKernels, type Words, wordsPerElement } from './kernels.ts'
-import { cached, indicesOf } from './moves.ts'
+import { areInside, cached, indicesOf } from './moves.ts'
+import { recycle, unfilled } from './pool.ts'
 
 /** Elements row by row. Never changed once made. */
 export interface RingTensor {
@@ -89,7 +90,18 @@ export function spread(x: RingTensor, shape: Shape): RingTensor {
   if (size === 1 && bits === 64) return ringTensor(64, shape, new BigUint64Array(sizeOf(shape)).fill(x.data[0]!))
   if (size === 1) return ringTensor(bits, shape, ring(bits).gather(x.data, new Int32Array(sizeOf(shape))))
   if (sizeOf(shape) === 0) return ringZeros(bits, shape)
+  // A row for each of many, as a bias.
+  if (sizeOf(shape.slice(shape.length - x.shape.length)) === size)
+    return ringTensor(bits, shape, repeated(x.data, sizeOf(shape) / size))
   return { ring: bits, shape, data: ring(bits).gather(x.data, indicesOf('broadcastTo', [x.shape], [shape])[0]!) }
+}
+
+/** Words over and over. */
+function repeated(words: Words, times: number): Words {
+  const out = new BigUint64Array(unfilled(times * words.byteLength))
+  out.set(words)
+  for (let filled = words.length; filled < out.length; filled *= 2) out.copyWithin(filled, 0, filled)
+  return out
 }
 
 const elementwise =
@@ -130,8 +142,7 @@ function matrices(x: RingTensor, transposed: boolean, batch: Shape): { data: Wor
   if (!transposed) return { data: whole.data, rows, columns }
   const rank = whole.shape.length
   const perm = whole.shape.map((_, i) => (i === rank - 1 ? rank - 2 : i === rank - 2 ? rank - 1 : i))
-  const data = ring(x.ring).gather(whole.data, indicesOf('transpose', [whole.shape], [perm])[0]!)
-  return { data, rows: columns, columns: rows }
+  return { data: permuted(whole, perm), rows: columns, columns: rows }
 }
 
 export interface MatMulAttrs {
@@ -148,13 +159,22 @@ export function matMul(a: RingTensor, b: RingTensor, { transposeA, transposeB }:
   const shape = [...batch, m, n]
   const count = sizeOf(batch)
   const kernels = ring(a.ring)
-  if (count === 1) return { ring: a.ring, shape, data: kernels.matMul(x.data, y.data, m, k, n) }
+  /** What was turned over or spread for this product. */
+  const own = [...(x.data === a.data ? [] : [x.data]), ...(y.data === b.data ? [] : [y.data])]
+  if (count === 1) {
+    const data = kernels.matMul(x.data, y.data, m, k, n)
+    recycle(...own)
+    return { ring: a.ring, shape, data }
+  }
   const words = wordsPerElement(a.ring)
   const data = new BigUint64Array(words * count * m * n)
   const part = (of: Words, i: number, size: number): Words => of.subarray(words * i * size, words * (i + 1) * size)
   for (let i = 0; i < count; i++) {
-    data.set(kernels.matMul(part(x.data, i, m * k), part(y.data, i, k * n), m, k, n), words * i * m * n)
+    const product = kernels.matMul(part(x.data, i, m * k), part(y.data, i, k * n), m, k, n)
+    data.set(product, words * i * m * n)
+    recycle(product)
   }
+  recycle(...own)
   return { ring: a.ring, shape, data }
 }
 
@@ -169,9 +189,33 @@ export function sum(x: RingTensor, axis: readonly number[] | undefined, keepDims
   return { ring: x.ring, shape, data: ring(x.ring).sumRows(permuted(x, perm), rows, columns) }
 }
 
-function permuted(x: RingTensor, perm: readonly number[]): Words {
+/** The elements with axes in another order. */
+export function permuted(x: RingTensor, perm: readonly number[]): Words {
   if (perm.every((axis, i) => axis === i) || x.data.length === 0) return x.data
+  // Axes that come to the front together are a matrix turned over.
+  const [first] = perm as [number]
+  if (perm.every((axis, i) => axis === (first + i) % perm.length)) {
+    const columns = sizeOf(x.shape.slice(first))
+    return ring(x.ring).transpose(x.data, countOf(x) / columns, columns)
+  }
   return ring(x.ring).gather(x.data, indicesOf('transpose', [x.shape], [perm])[0]!)
+}
+
+/** Slices along an axis, in the order in which they are named. */
+export function slicesAt(x: RingTensor, indices: readonly number[], axis: number, shape: Shape): RingTensor {
+  areInside(indices, x.shape[axis]!, axis)
+  const limbs = wordsPerElement(x.ring)
+  const inner = limbs * sizeOf(x.shape.slice(axis + 1))
+  const block = inner * x.shape[axis]!
+  const data = new BigUint64Array(unfilled(8 * limbs * sizeOf(shape)))
+  let at = 0
+  for (let from = 0; from < x.data.length; from += block) {
+    for (const index of indices) {
+      data.set(x.data.subarray(from + index * inner, from + (index + 1) * inner), at)
+      at += inner
+    }
+  }
+  return { ring: x.ring, shape, data }
 }
 
 /** Running sums along an axis. */
@@ -271,6 +315,7 @@ export function conv2d(x: RingTensor, filter: RingTensor, attrs: ConvAttrs): Rin
   const out = filter.shape[3]!
   const columns = ring(x.ring).gather(x.data, indices)
   const data = ring(x.ring).matMul(columns, filter.data, batch * height * width, taps, out)
+  recycle(columns)
   return { ring: x.ring, shape: [batch, height, width, out], data }
 }
 
@@ -280,7 +325,9 @@ export function conv2dFilter(x: RingTensor, dy: RingTensor, filter: Shape, attrs
   const [batch, height, width, taps] = shape
   const columns = ringTensor(x.ring, [batch * height * width, taps], ring(x.ring).gather(x.data, indices))
   const flat = reshaped(dy, [batch * height * width, filter[3]!])
-  return reshaped(matMul(columns, flat, { transposeA: true, transposeB: false }), filter)
+  const gradient = matMul(columns, flat, { transposeA: true, transposeB: false })
+  recycle(columns.data)
+  return reshaped(gradient, filter)
 }
 
 /** The gradient of {@link conv2d} for its input, from the gradient of the result and the filter. */
@@ -291,5 +338,7 @@ export function conv2dInput(dy: RingTensor, filter: RingTensor, x: Shape, attrs:
   const flat = reshaped(dy, [batch * height * width, out])
   const taking = reshaped(filter, [taps, out])
   const columns = matMul(flat, taking, { transposeA: false, transposeB: true })
-  return { ring: dy.ring, shape: x, data: ring(dy.ring).scatterAdd(columns.data, indices, sizeOf(x)) }
+  const data = ring(dy.ring).scatterAdd(columns.data, indices, sizeOf(x))
+  recycle(columns.data)
+  return { ring: dy.ring, shape: x, data }
 }

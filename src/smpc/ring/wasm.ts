@@ -2,9 +2,11 @@
 import { encodeLimits, hasShape, isDivisor, isKeyStream, notEncodable, sameLength } from './check.ts'
 import { javascriptKernels } from './javascript.ts'
 import type { PlaneKernels, Planes, RingKernels, Rings, Words } from './kernels.ts'
+import { unfilled } from './pool.ts'
 import { ringModule } from './ring.wasm.ts'
-import { type Operand, operand, plane, Scratch, unfilled, type WebAssemblyApi } from './scratch.ts'
+import { type Operand, operand, plane, Scratch, type WebAssemblyApi } from './scratch.ts'
 import { truncationOffset } from './truncation-offset.ts'
+import { helped64 } from './wasm-helped.ts'
 import { kernels128 } from './wasm128.ts'
 
 const words = (a: Words): Operand => operand(a, 64)
@@ -56,12 +58,14 @@ function kernels64(scratch: Scratch): RingKernels {
     return wordwise([a, b], (n) => scratch.kernels[kernel](p0, p1, p2, n))
   }
   // These move words more than they compute: a loop here is as fast as copies there and back.
-  const { sumRows, cumulativeSum, gather, scatterAdd, fromInt32, toInt32 } = javascriptKernels
+  const { transpose, sumRows, cumulativeSum, gather, scatterAdd, fromInt32, toInt32 } = javascriptKernels
 
   return {
     name: 'wasm',
     bits: 64,
     ...planeKernels(scratch),
+    ...helped64(scratch),
+    transpose,
     sumRows,
     cumulativeSum,
     gather,
@@ -116,25 +120,6 @@ function kernels64(scratch: Scratch): RingKernels {
         scratch.kernels.truncationOf(p0, p1, p2, divisor, n),
       )
       return { quotient, top }
-    },
-
-    sum3(a, b, c, k) {
-      sameLength('sum3', a, b, c)
-      return wordwise([a, b, c], (n) => scratch.kernels.sum3(p0, p1, p2, p3, k, n))
-    },
-    timesLess(a, b, k) {
-      sameLength('timesLess', a, b)
-      return wordwise([a, b], (n) => scratch.kernels.timesLess(p0, p1, p2, k, n))
-    },
-    maskedCarry(c, top, mask) {
-      sameLength('maskedCarry', c, top, mask)
-      return wordwise([c, top, mask], (n) => scratch.kernels.maskedCarry(p0, p1, p2, p3, n))
-    },
-    openedTerm(c, mine, theirs, divisor) {
-      isDivisor('openedTerm', divisor, 62)
-      sameLength('openedTerm', c, mine, theirs)
-      const z = truncationOffset(divisor, 64)
-      return wordwise([c, mine, theirs], (n) => scratch.kernels.openedTerm(p0, p1, p2, p3, divisor, z, n))
     },
 
     truncate(c, quotient, top, divisor, addsPublic) {

@@ -3,7 +3,8 @@ import { encodeLimits, hasShape, isDivisor, notEncodable, sameLength } from './c
 import { helpedBy } from './helped.ts'
 import { count, javascriptKernels128 } from './javascript128.ts'
 import type { HelpedKernels, PlaneKernels, RingKernels, Words } from './kernels.ts'
-import { type Operand, operand, plane, type Scratch, unfilled } from './scratch.ts'
+import { unfilled } from './pool.ts'
+import { type Operand, operand, plane, type Scratch } from './scratch.ts'
 import { truncationOffset } from './truncation-offset.ts'
 
 const elements = (a: Words): Operand => operand(a, 128)
@@ -12,7 +13,7 @@ export function kernels128(scratch: Scratch, planeKernels: PlaneKernels): RingKe
   const [p0, p1, p2, p3, p4, p5] = scratch.pointers
   /** A kernel of elements that makes as many. */
   const elementwise = (inputs: readonly Words[], run: (n: number) => void): Words => {
-    const out = new BigUint64Array(inputs[0]!.length)
+    const out = new BigUint64Array(unfilled(inputs[0]!.byteLength))
     scratch.inBlocks(out.length / 2, [elements(out)], inputs.map(elements), run)
     return out
   }
@@ -21,12 +22,13 @@ export function kernels128(scratch: Scratch, planeKernels: PlaneKernels): RingKe
     return elementwise([a, b], (n) => scratch.kernels[`${kernel}128`](p0, p1, p2, n))
   }
   // These move words more than they compute: a loop here is as fast as copies there and back.
-  const { sumRows, cumulativeSum, gather, scatterAdd, fromInt32, toInt32 } = javascriptKernels128
+  const { transpose, sumRows, cumulativeSum, gather, scatterAdd, fromInt32, toInt32 } = javascriptKernels128
 
   const plain: Omit<RingKernels, keyof HelpedKernels> = {
     name: 'wasm',
     bits: 128,
     ...planeKernels,
+    transpose,
     sumRows,
     cumulativeSum,
     gather,

@@ -1,6 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { RingKernels } from '../../../src/smpc/ring/kernels.ts'
+import { sourceOf } from '../../../src/smpc/prg.ts'
+import type { RingKernels, Source } from '../../../src/smpc/ring/kernels.ts'
+import { carriedBits, fewBytes, packedBytes } from '../../../src/smpc/ring/packing.ts'
 import { references } from '../../reference/ring.ts'
 import { copyOf, elementsOf, expectSame, Inputs, implementations, lengths, longLengths, wordsOf } from './inputs.ts'
 
@@ -13,7 +15,7 @@ const row = <const T extends readonly unknown[]>(operands: T, run: (kernels: Ker
   operands,
   run: (kernels: Kernels) => run(kernels, ...operands),
 })
-const divisors = [1n, 2n, 3n, 10n, 1000n, 2n ** 16n, 2n ** 61n, 2n ** 62n - 1n] as const
+const divisors = [1n, 2n, 3n, 10n, 1000n, 2n ** 16n, 2n ** 31n, 2n ** 32n, 2n ** 61n, 2n ** 62n - 1n] as const
 const scales = [1, 2 ** 16, 1000, 2 ** -3, 2 ** 32, 2 ** 52] as const
 /** Rows and columns of about n elements. */
 const rowsOf = (inputs: Inputs, n: number): [number, number] => {
@@ -30,6 +32,18 @@ const valuesOf = (inputs: Inputs, n: number, scale: number) =>
     const whole = (inputs.below(2 ** 32) - 2 ** 31) * 2 ** inputs.below(inputs.bits === 64 ? 18 : 32)
     return (whole + inputs.below(4) / 4) / scale
   })
+
+/** What a division with a helper takes: elements, numbers of few bits as they are drawn, and as they travel. */
+const drawnFor = (inputs: Inputs, n: number, divisor: bigint) => {
+  const carried = carriedBits(inputs.bits, divisor)
+  return [
+    () => inputs.words(n),
+    () => inputs.bytes(fewBytes(inputs.bits, carried) * n),
+    () => inputs.bytes(packedBytes(carried, n)),
+  ] as const
+}
+const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength)
 
 /** One row per kernel that takes operands of any length. */
 const cases = {
@@ -48,6 +62,10 @@ const cases = {
       [inputs.words(n), inputs.words(n), inputs.words(n), inputs.words(n), inputs.words(n), inputs.below(2) === 0],
       (kernels, ...operands) => kernels.beaver(...operands),
     ),
+  transpose: (inputs, n) => {
+    const [rows, columns] = rowsOf(inputs, n)
+    return row([inputs.words(rows * columns)], (kernels, a) => kernels.transpose(a, rows, columns))
+  },
   sumRows: (inputs, n) => {
     const [rows, columns] = rowsOf(inputs, n)
     return row([inputs.words(rows * columns)], (kernels, a) => kernels.sumRows(a, rows, columns))
@@ -72,7 +90,7 @@ const cases = {
     )
   },
   divide: (inputs, n) => {
-    const divisor = [...divisors, 2n ** 62n, 2n ** 63n - 1n][inputs.below(10)]!
+    const divisor = [...divisors, 2n ** 62n, 2n ** 63n - 1n][inputs.below(divisors.length + 2)]!
     return row([inputs.words(n), divisor], (kernels, a, by) => kernels.divide(a, by))
   },
   'encode of float64': (inputs, n) => {
@@ -91,26 +109,72 @@ const cases = {
   fromInt32: (inputs, n) => row([int32sOf(inputs, n)], (kernels, values) => kernels.fromInt32(values)),
   toInt32: (inputs, n) =>
     row([references[inputs.bits].fromInt32(int32sOf(inputs, n))], (kernels, a) => kernels.toInt32(a)),
+  sum2: (inputs, n) =>
+    row([inputs.words(n), inputs.words(n), inputs.element()], (kernels, a, b, k) => kernels.sum2(a, b, k)),
+  'sum2 of what is drawn': (inputs, n) =>
+    row([inputs.words(n), inputs.words(n), inputs.element()], (kernels, a, b, k) =>
+      kernels.sum2(a, sourceOf(bytesOf(b)), k),
+    ),
   sum3: (inputs, n) =>
     row([inputs.words(n), inputs.words(n), inputs.words(n), inputs.element()], (kernels, a, b, c, k) =>
       kernels.sum3(a, b, c, k),
     ),
-  timesLess: (inputs, n) =>
-    row([inputs.words(n), inputs.words(n), inputs.element()], (kernels, a, b, k) => kernels.timesLess(a, b, k)),
-  maskedCarry: (inputs, n) =>
-    row([inputs.words(n), inputs.words(n), inputs.words(n)], (kernels, c, top, mask) =>
-      kernels.maskedCarry(c, top, mask),
+  'sum3 of what is drawn': (inputs, n) =>
+    row([inputs.words(n), inputs.words(n), inputs.words(n), inputs.element()], (kernels, a, b, c, k) =>
+      kernels.sum3(a, b, sourceOf(bytesOf(c)), k),
     ),
-  openedTerm: (inputs, n) =>
-    row(
-      [inputs.words(n), inputs.words(n), inputs.words(n), divisors[inputs.below(8)]!],
-      (kernels, c, mine, theirs, divisor) => kernels.openedTerm(c, mine, theirs, divisor),
-    ),
+  dealDivision: (inputs, n) => {
+    const divisor = divisors[inputs.below(divisors.length)]!
+    const isOwn = inputs.below(2) === 0
+    const [whole, drawn] = drawnFor(inputs, n, divisor)
+    return row([whole(), whole(), whole(), whole(), whole(), drawn(), drawn(), drawn()], (kernels, ...operands) => {
+      const [summand, mask, rA, rB, quotientA, topA, maskA, maskB] = operands
+      const own = isOwn ? { summand, mask: sourceOf(bytesOf(mask)) } : null
+      const sources = { rA, rB, quotientA, topA, maskA, maskB }
+      const shared = Object.fromEntries(Object.entries(sources).map(([name, from]) => [name, sourceOf(bytesOf(from))]))
+      const dealt = kernels.dealDivision({ n, divisor, own, ...(shared as Record<keyof typeof sources, Source>) })
+      return { ...dealt, own: dealt.own ?? new Uint8Array(0) }
+    })
+  },
+  carryDivision: (inputs, n) => {
+    const divisor = divisors[inputs.below(divisors.length)]!
+    const [isFused, isDrawn] = [inputs.below(2) === 0, inputs.below(2) === 0]
+    const [whole, drawn, packed] = drawnFor(inputs, n, divisor)
+    return row([whole(), whole(), whole(), whole(), isDrawn ? drawn() : packed(), drawn()], (kernels, ...operands) => {
+      const [masked, theirs, helpers, quotient, top, mask] = operands
+      return {
+        ...kernels.carryDivision({
+          divisor,
+          masked,
+          theirs,
+          helpers: isFused ? helpers : null,
+          quotient: sourceOf(bytesOf(quotient)),
+          top: isDrawn ? sourceOf(bytesOf(top)) : bytesOf(top),
+          mask: sourceOf(bytesOf(mask)),
+        }),
+      }
+    })
+  },
+  closeDivision: (inputs, n) => {
+    const divisor = divisors[inputs.below(divisors.length)]!
+    const [whole, , packed] = drawnFor(inputs, n, divisor)
+    return row([whole(), packed(), packed()], (kernels, c, mine, theirs) =>
+      kernels.closeDivision(c, mine, theirs, divisor),
+    )
+  },
   truncationOf: (inputs, n) =>
-    row([inputs.words(n), divisors[inputs.below(8)]!], (kernels, r, divisor) => kernels.truncationOf(r, divisor)),
+    row([inputs.words(n), divisors[inputs.below(divisors.length)]!], (kernels, r, divisor) =>
+      kernels.truncationOf(r, divisor),
+    ),
   truncate: (inputs, n) =>
     row(
-      [inputs.words(n), inputs.words(n), inputs.words(n), divisors[inputs.below(8)]!, inputs.below(2) === 0],
+      [
+        inputs.words(n),
+        inputs.words(n),
+        inputs.words(n),
+        divisors[inputs.below(divisors.length)]!,
+        inputs.below(2) === 0,
+      ],
       (kernels, ...operands) => kernels.truncate(...operands),
     ),
   toPlanes: (inputs, n) => row([inputs.words(n)], (kernels, a) => kernels.toPlanes(a)),

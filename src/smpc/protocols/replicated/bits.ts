@@ -135,7 +135,7 @@ async function randomBits(
   }
   const inWords = await arithmetic()
   if (factors.length === 0) return { bits, words: inWords, products: [] }
-  const summands = factors.map((factor) => timesSummand(seat, inWords, factor))
+  const summands = factors.map((factor) => timesSummand(seat, inWords, factor, true))
   const [mine, next] = await seat.reshare(wordsOf(concatenated(summands.map(bytesOf))))
   const products = factors.map((_, i): Pair<Words> => [seat.part(mine, i * n, n), seat.part(next, i * n, n)])
   return { bits, words: inWords, products }

@@ -8,7 +8,14 @@
  */
 import { Prg, type PrgStream } from '../../prg.ts'
 import { ring } from '../../ring/choose.ts'
-import { type Planes, type RingBits, type RingKernels, type Words, wordsPerElement } from '../../ring/kernels.ts'
+import {
+  type Planes,
+  type RingBits,
+  type RingKernels,
+  type Source,
+  type Words,
+  wordsPerElement,
+} from '../../ring/kernels.ts'
 import { bytesOf, wordsOf } from '../../ring/tensor.ts'
 import type { PartyContext } from '../protocol.ts'
 
@@ -74,6 +81,13 @@ export class Seat {
   /** n uniform elements known to this party and the next, as is the component that it holds second. */
   wordsAfter(n: number): Words {
     return this.#after.words(wordsPerElement(this.ring) * n)
+  }
+  /** The same of so many bytes each, for whoever takes them piece by piece. */
+  sourcesBefore(...bytes: readonly number[]): Source[] {
+    return this.#before.sources(...bytes)
+  }
+  sourcesAfter(...bytes: readonly number[]): Source[] {
+    return this.#after.sources(...bytes)
   }
   planesBefore(bytes: number): Planes {
     return this.#before.bytes(bytes)

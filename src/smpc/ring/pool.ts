@@ -1,0 +1,50 @@
+/**
+ * Memory of large arrays that is used again. What is new costs more than to work on it: pages have to be found and cleared,
+ * and collected later. So whoever has made an array that nobody else has seen gives it back when it is done with it, and an
+ * array of the same size comes out of that.
+ *
+ * What stands in it lies there until then, shares among it, as in the scratch memory of the kernels.
+ */
+
+/** Smaller arrays cost less to make than to keep. */
+const LEAST = 32_768
+/** Bytes kept at most. */
+const MOST = 2 ** 26
+
+const kept = new Map<number, Set<ArrayBuffer>>()
+let keptBytes = 0
+
+/** Memory for a result of which every byte is written before anybody sees it. */
+export function unfilled(bytes: number): ArrayBuffer {
+  if (bytes >= LEAST) {
+    const found = kept.get(bytes)?.values().next().value
+    if (found !== undefined) {
+      kept.get(bytes)!.delete(found)
+      keptBytes -= bytes
+      return found
+    }
+  }
+  return globalThis.Buffer === undefined
+    ? new ArrayBuffer(bytes)
+    : (Buffer.allocUnsafeSlow(bytes).buffer as ArrayBuffer)
+}
+
+/** Takes arrays back that are whole, and that nothing and nobody looks at any more. */
+export function recycle(...arrays: readonly ArrayBufferView[]): void {
+  for (const { buffer, byteLength } of arrays) {
+    // Of memory that others have parts of, or that is shared between threads, nothing is taken.
+    if (byteLength < LEAST || byteLength !== buffer.byteLength || !(buffer instanceof ArrayBuffer)) continue
+    if (keptBytes + byteLength > MOST) forgetAll()
+    if (byteLength > MOST) continue
+    const those = kept.get(byteLength) ?? new Set()
+    kept.set(byteLength, those)
+    if (!those.has(buffer)) keptBytes += byteLength
+    those.add(buffer)
+  }
+}
+
+/** Sizes change with the work: those of before are let go together. */
+function forgetAll(): void {
+  kept.clear()
+  keptBytes = 0
+}
