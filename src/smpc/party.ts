@@ -455,7 +455,7 @@ export class Party implements Member {
     if (this.#failure) return
     // Not the failure of the command that happens to be carried out.
     const error: ErrorWire = reason instanceof Poison ? reason.error : this.session.wireOf(reason, this.group)
-    this.session.hear(error)
+    this.session.hear(error, [...this.#linksTo.values()])
     this.#failure = new Poison({ error, access: PUBLIC })
     this.#exchange.fail(this.#failure)
     for (const forget of this.#links.splice(0)) forget()

@@ -170,7 +170,7 @@ export class Provider implements Member {
     if (this.#failure) return
     const error: ErrorWire = reason instanceof Poison ? reason.error : this.session.wireOf(reason, this.group)
     this.#failure = new Poison({ error, access: [] })
-    this.session.hear(error)
+    this.session.hear(error, [...this.#linksTo.values()])
     for (const forget of this.#links.splice(0)) forget()
     for (const queue of [this.#now, this.#ahead]) queue.orders = []
     this.#sent.clear()

@@ -62,6 +62,8 @@ const looking: ReadonlySet<string> = new Set(['flush', 'search', 'objects'])
 
 interface Link {
   readonly name: string
+  /** See {@link linkName}. */
+  readonly at: string
   readonly session: Session
   readonly transport: Transport
 }
@@ -97,7 +99,7 @@ export class HostSession {
   #seq = 0
   #ackedBytes = 0
   /** Failures that the caller has not been told by a get, fetch or flush. */
-  #unheard: { error: ErrorWire; isEffect: boolean }[] = []
+  #unheard: { error: ErrorWire; isEffect: boolean; links?: readonly Session[] }[] = []
   /** What goes on while later commands are carried out. */
   readonly #going = new Set<Promise<unknown>>()
   readonly #endListeners: (() => void)[] = []
@@ -384,11 +386,15 @@ export class HostSession {
     return this.#wire(thrown, of)
   }
 
-  /** A failure that no command's answer tells of: says so at once, and to the next flush. */
-  hear(error: ErrorWire): void {
+  /**
+   * A failure that no command's answer tells of: says so at once, and to the next flush.
+   *
+   * @param links what it came of: when a peer at the end of one was introduced anew, no flush need tell of it any more
+   */
+  hear(error: ErrorWire, links: readonly Session[] = []): void {
     if (!this.#ended) this.#transport.send([FrameKind.failure, 0, error])
     if (this.#unheard.some(({ error: { origin } }) => origin === error.origin)) return
-    this.#unheard.push({ error, isEffect: false })
+    this.#unheard.push({ error, isEffect: false, links })
     if (this.#unheard.length > UNHEARD) this.#unheard.shift()
   }
 
@@ -468,18 +474,31 @@ export class HostSession {
     if (known !== undefined && !known.session.isClosed) return known.session
     const transport = this.host.dial(this, peer)
     const session = new Session(transport, { name: peer.capability.name, worker: to, id: newId(), secret: null })
-    this.#links.set(at, { name: to, session, transport })
+    this.#links.set(at, { name: to, at, session, transport })
     // What the peer refuses, or never got, its sender hears of.
     session.onFailure((_, error) => this.hear(this.#wire(error, `${to}`)))
     session.onClose((reason) => {
       // One that has left on purpose was told so by its own caller.
       const isBroken = isSottoError(reason) && reason.code !== 'ERR_SESSION_CLOSED'
       if (!isBroken || this.#ended) return
-      this.hear(this.#wire(reason, `${to}`))
+      this.hear(this.#wire(reason, `${to}`), [session])
       // It may have nobody to dial with either.
       if (this.peers.get(to) === peer) this.#lose(to, reason)
     })
     return session
+  }
+
+  /**
+   * Whether the caller has introduced the peer of a link anew since: when a worker was lost and another has its place, the
+   * caller knows, and what it does now is not to fail by that.
+   */
+  #isPast(link: Session): boolean {
+    for (const { name, at, session } of this.#links.values()) {
+      if (session !== link) continue
+      const peer = this.peers.get(name)
+      return peer !== undefined && linkName(peer) !== at
+    }
+    return false
   }
 
   /** Whether what goes to a peer passes somebody else, sealed. */
@@ -550,7 +569,7 @@ export class HostSession {
 
   /** Throws the first failure that nobody has heard of, and forgets the others. */
   raiseAll(): void {
-    const [first] = this.#unheard.splice(0)
+    const first = this.#unheard.splice(0).find(({ links = [] }) => !links.some((link) => this.#isPast(link)))
     if (first) throw new Poison({ error: first.error, access: [] })
   }
 
