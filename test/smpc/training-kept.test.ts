@@ -1,5 +1,5 @@
 /** Trainings in secret that are kept at the parties and go on, and who has to consent before a model is opened. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
@@ -240,6 +240,27 @@ describe('a training in secret that was stopped', () => {
     writeFileSync(fileOf(folders[0]!, 'bob'), bobs)
     const { steps, epochs } = await fit(model().share(at.parties, at.options), at, { epochs: 1 })
     expect([steps, epochs.length]).toEqual([3, 1])
+  })
+
+  it('leaves nothing of runs before it, and is not taken for one of them', async () => {
+    const folders = [newFolder(), newFolder()]
+    const at = world(folders)
+    await fit(model().share(at.parties, at.options), at)
+    // What a party kept of a run that was broken off while the others had not.
+    copyFileSync(fileOf(folders[0]!, 'bob'), join(folders[0]!, 'bob/mallory/digits%2e1%2e2.checkpoint'))
+    const { resume: _, ...anew } = checkpoint
+    const control = new AbortController()
+    const onSave = () => control.abort()
+    const begun = fit(model().share(at.parties, at.options), at, {
+      checkpoint: { ...anew, onSave },
+      signal: control.signal,
+    })
+    expect(await codeOf(() => begun)).toBe('ERR_ABORTED')
+    for (const [i, folder] of folders.entries())
+      expect(fileOf(folder, NAMES[i]!)).toMatch(/digits%2e1%2e1\.checkpoint$/)
+    // It goes on from there, and not from where the one before ended.
+    const { steps } = await fit(model().share(at.parties, at.options), at, { epochs: 1 })
+    expect(steps).toBe(3)
   })
 
   it('refuses names and numbers that it does not take', async () => {

@@ -1,6 +1,7 @@
 /** Workers that are processes of their own, to be killed. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { realpathSync } from 'node:fs'
 import { argv, execPath } from 'node:process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
@@ -62,4 +63,5 @@ async function main(): Promise<void> {
   process.stdin.resume().on('end', () => process.exit())
 }
 
-if (argv[1] === fileURLToPath(import.meta.url)) await main()
+// Node names a module by where it really is.
+if (realpathSync(argv[1]!) === fileURLToPath(import.meta.url)) await main()

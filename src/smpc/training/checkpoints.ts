@@ -1,7 +1,7 @@
 /**
  * Checkpoints of trainings in secret. Each party keeps its shares itself; one checkpoint is what all parties have kept under
  * one name and in one set. Names tell epoch and batch, `name.epoch.batch`: the newest that is whole is what a training goes
- * on from. The one before is removed when all parties have the next, so that a party may fail at any moment.
+ * on from. Those before are removed when all parties have the next, so that a party may fail at any moment.
  */
 import * as v from 'valibot'
 import { sottoError } from '../../errors.ts'
@@ -10,6 +10,7 @@ import { type CheckpointInfo, checkCheckpointName } from '../../tensor/checkpoin
 import { scope, unscoped } from '../../tensor/context.ts'
 import { newId } from '../../tensor/location.ts'
 import { type Shape, sameShape, showShape } from '../../tensor/shape.ts'
+import type { Worker } from '../../worker/worker.ts'
 import type { Encoding } from '../encoding.ts'
 import { askSecret, type Group, tellSecret } from '../group.ts'
 import { SharedTensor } from '../shared-tensor.ts'
@@ -23,7 +24,7 @@ export interface SecretCheckpointOptions {
   readonly every?: number
   /**
    * Whether to go on from the newest checkpoint of this name that all parties have; where there is none, the training begins.
-   * Default: false.
+   * Default: false; then what was kept under this name before is removed, once there is a checkpoint of this run.
    *
    * The weights, and what the optimizer keeps, are then those that were saved, bit for bit, and so are the order of the rows
    * and what dropout draws. From there on values follow the same rule; two runs, unbroken or not, differ by what divisions
@@ -107,7 +108,8 @@ export class SecretCheckpoints {
   readonly #rule: Rule
   readonly #course: Course
   readonly #options: SecretCheckpointOptions
-  #last: string | null = null
+  /** The one that all parties have, once they have no other of this training; until then, nobody knows what they have. */
+  #only: string | null = null
 
   constructor(parts: ModelParts, rule: Rule, course: Course, options: SecretCheckpointOptions) {
     checkOptions('fit: "checkpoint"', options, ['name', 'every', 'resume', 'onSave'])
@@ -135,7 +137,7 @@ export class SecretCheckpoints {
     return every !== undefined && batch % every === 0
   }
 
-  /** Keeps a training, then removes what was kept before. */
+  /** Keeps a training, then removes what was kept before, by runs that were broken off too. */
   async save(state: SecretState, place: Place): Promise<void> {
     const group = this.#group
     const name = `${this.#options.name}.${place.epoch}.${place.batch}`
@@ -154,11 +156,15 @@ export class SecretCheckpoints {
       note: JSON.stringify(note),
       ids: all.map(({ tensor }) => tensor.id),
     })
-    const before = this.#last
-    this.#last = name
     await this.#options.onSave?.({ name, ...place, parties })
-    if (before === null || before === name) return
-    await Promise.all(group.parties.map((party) => party.removeCheckpoint(before)))
+    const before = this.#only
+    await Promise.all(
+      group.parties.map(async (party) => {
+        const others = before === null ? await this.#namesAt(party) : [before]
+        for (const other of others) if (other !== name) await party.removeCheckpoint(other)
+      }),
+    )
+    this.#only = name
   }
 
   /**
@@ -169,6 +175,9 @@ export class SecretCheckpoints {
    */
   async restore(state: SecretState): Promise<Place | null> {
     if (this.#options.resume !== true) return null
+    const { parties, provider } = this.#group
+    // What failed before is why it goes on from what was kept.
+    for (const member of provider === null ? parties : [...parties, provider]) await member.flush().catch(() => {})
     for (const place of await this.#places()) {
       const name = `${this.#options.name}.${place.epoch}.${place.batch}`
       const manifest = await this.#manifest(name)
@@ -181,24 +190,32 @@ export class SecretCheckpoints {
         }),
       )
       await Promise.all(this.#group.parties.map((party) => party.flush()))
-      this.#last = name
       return { epoch: manifest.note.epoch, batch: manifest.note.batch }
     }
     return null
   }
 
-  /** Where checkpoints of this name are that every party has, the newest first. */
+  /** Where checkpoints of this training are that every party has, the newest first. */
   async #places(): Promise<Place[]> {
-    const start = `${this.#options.name}.`
-    const lists = await Promise.all(this.#group.parties.map((party) => party.checkpoints()))
-    const [first, ...rest] = lists.map((list) => new Set(list.map(({ name }) => name)))
+    const lists = await Promise.all(this.#group.parties.map((party) => this.#namesAt(party)))
+    const [first, ...rest] = lists.map((names) => new Set(names))
     return [...first!]
-      .filter((name) => name.startsWith(start) && rest.every((others) => others.has(name)))
-      .flatMap((name) => {
-        const [, epoch, batch] = /^(\d{1,9})\.(\d{1,9})$/.exec(name.slice(start.length)) ?? []
-        return epoch === undefined ? [] : [{ epoch: Number(epoch), batch: Number(batch) }]
-      })
+      .filter((name) => rest.every((others) => others.has(name)))
+      .map((name) => this.#placeOf(name)!)
       .sort((a, b) => b.epoch - a.epoch || b.batch - a.batch)
+  }
+
+  /** The checkpoints of this training that a party has. */
+  async #namesAt(party: Worker): Promise<string[]> {
+    return (await party.checkpoints()).map(({ name }) => name).filter((name) => this.#placeOf(name) !== null)
+  }
+
+  /** Where the training was in a checkpoint of this name, or null when it is none of this training. */
+  #placeOf(name: string): Place | null {
+    const start = `${this.#options.name}.`
+    if (!name.startsWith(start)) return null
+    const [, epoch, batch] = /^(\d{1,9})\.(\d{1,9})$/.exec(name.slice(start.length)) ?? []
+    return epoch === undefined ? null : { epoch: Number(epoch), batch: Number(batch) }
   }
 
   /** What all parties say that they have kept under a name, or null where they do not say the same. */
