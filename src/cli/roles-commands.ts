@@ -14,6 +14,7 @@ export function addRoles(program: Command, io: Io): void {
   common(program.command('compute'), '0, 1 or 2, in the order of the job, or its name.')
     .description('Is one of the three who compute a job in secret. They see nothing of what they compute with.')
     .addOption(optionOf('--shares', files, 'Its part of an input that "sotto shares split" has split.'))
+    .addOption(optionOf('--checkpoints', folder, 'Folder for its shares of what the job keeps; readable by you alone.'))
     .action(async (flags: ComputeFlags) => (await load()).compute(flags, io))
   owner(common(program.command('input'), 'Its name in the job.'))
     .description('Shares what it brings among those who compute a job in secret, and leaves.')
@@ -53,5 +54,6 @@ function owner(command: Command): Command {
   return command
     .addOption(optionOf('--data', files, 'What it brings: a .csv, .npy or IDX file, or the model.json of a model.'))
     .addOption(optionOf('--columns', lists('a,b', 'columns'), 'The columns of a .csv file to take, in this order.'))
+    .option('--consent', 'Consents to what the job opens, where the job asks for it.')
     .addOption(optionOf('--out', folder, 'Folder for what it gets to see; nothing is written over.'))
 }

@@ -12,7 +12,7 @@ import { isSottoError, sottoError } from '../errors.ts'
 import { modelFilesOf } from '../federated/jobs/model-files.ts'
 import { type Identity, ready, SocketWorker, serveWorker, tf, type WorkerServer, whoSawWhat } from '../index.ts'
 import { runSecretJob } from '../smpc/jobs/coordinator.ts'
-import { inputsOf, layersOf, partiesOf, resultsOf, type SecretJob } from '../smpc/jobs/definition.ts'
+import { inputsOf, keepsCheckpoints, layersOf, partiesOf, resultsOf, type SecretJob } from '../smpc/jobs/definition.ts'
 import { type Brought, JobMember, type Opened } from '../smpc/jobs/member.ts'
 import { modelOfLayers } from '../smpc/jobs/steps.ts'
 import { weightsOf } from '../tensor/model-wire.ts'
@@ -44,12 +44,14 @@ export interface RoleFlags extends ListeningFlags {
 
 export interface ComputeFlags extends RoleFlags {
   readonly shares?: Readonly<Record<string, string>>
+  readonly checkpoints?: string
 }
 
 export interface OwnerFlags extends RoleFlags {
   readonly data?: Readonly<Record<string, string>>
   readonly columns?: Readonly<Record<string, readonly string[]>>
   readonly out?: string
+  readonly consent?: boolean
 }
 
 /** Milliseconds for which a party whose connection broke is waited for, and of silence before it is asked for a word. */
@@ -67,9 +69,21 @@ export const compute = (flags: ComputeFlags, io: Io): Promise<void> =>
     const name = /^\d+$/.test(flags.id) ? (job.compute[Number(flags.id)] ?? flags.id) : flags.id
     const index = job.compute.indexOf(name)
     if (index < 0) throw new UsageError(`--id expected 0, 1 or 2, or one of ${job.compute.join(', ')}`)
+    checkCheckpoints(job, flags)
     const inputs = await bringParts(job, index, flags.shares ?? {})
-    await takePart({ file, name, inputs, flags, signal, io })
+    await takePart({ file, name, inputs, flags, checkpoints: flags.checkpoints, signal, io })
   })
+
+/** Those who compute keep what the job says, and nothing else. */
+function checkCheckpoints(job: SecretJob, { checkpoints, identity }: ComputeFlags): void {
+  if (!keepsCheckpoints(job)) {
+    if (checkpoints === undefined) return
+    throw new UsageError('no step of the job keeps "checkpoints": leave --checkpoints out')
+  }
+  if (checkpoints === undefined) throw new UsageError('the job keeps checkpoints: give --checkpoints, a folder')
+  // Shares of what is private go back among the very workers that kept them.
+  if (identity === undefined) throw new UsageError('who keeps checkpoints is known again by its key: give --identity')
+}
 
 /** A party that brings something, gets to see something, or both. */
 export const takeRole = (role: 'input' | 'result', flags: OwnerFlags, io: Io): Promise<void> =>
@@ -90,9 +104,14 @@ export const takeRole = (role: 'input' | 'result', flags: OwnerFlags, io: Io): P
       const path = join(out!, pathOf(job, result))
       if (existsSync(path)) throw sottoError('ERR_ID_TAKEN', `${path}: it is there already, and is not written over`)
     }
+    if (flags.consent && !job.consent?.includes(name)) {
+      throw new UsageError(`the job asks no consent of ${name}: leave --consent out`)
+    }
     await ready()
-    const inputs = await bringData(job, brings, flags.data ?? {}, flags.columns ?? {})
-    const opened = await takePart({ file, name, inputs, flags, signal, io })
+    // Whoever has left parts of what it brings with those who compute may come to consent alone.
+    const isBringing = !flags.consent || flags.data !== undefined
+    const inputs = isBringing ? await bringData(job, brings, flags.data ?? {}, flags.columns ?? {}) : {}
+    const opened = await takePart({ file, name, inputs, flags, consents: flags.consent === true, signal, io })
     for (const result of gets) io.out(`${result}: ${await writeResult(job, result, opened[result]!, out!)}\n`)
   })
 
@@ -101,6 +120,10 @@ interface Part {
   readonly name: string
   readonly inputs: Readonly<Record<string, Brought>>
   readonly flags: RoleFlags
+  /** Whether it consents to what the job opens. */
+  readonly consents?: boolean
+  /** Where it keeps checkpoints, if it does. */
+  readonly checkpoints?: string | undefined
   readonly signal: AbortSignal
   readonly io: Io
 }
@@ -127,7 +150,7 @@ async function takePart(part: Part): Promise<Opened> {
 }
 
 async function served(
-  { file, name, inputs, flags }: Part,
+  { file, name, inputs, flags, consents = false, checkpoints }: Part,
   identity: Identity,
   discovery: Discovery,
   signal: AbortSignal,
@@ -158,6 +181,7 @@ async function served(
     },
     ...TIMES,
     peerTls: ca,
+    ...(checkpoints === undefined ? {} : { checkpoints }),
     log: { info() {}, warn: (fields, message) => io.err(`${message}: ${JSON.stringify(fields)}\n`) },
   })
   try {
@@ -170,9 +194,11 @@ async function served(
       const keys = Object.fromEntries([...found].map(([party, { key }]) => [party, key]))
       const peers = { ...keys, [name]: identity.key }
       for (const owner of new Set(Object.values(job.inputs).map(({ from }) => from))) host.means({ owner, peers })
+      return peers
     })
     met.catch(() => {})
-    const member = new JobMember({ job, name, host, inputs, ready: met })
+    const member = new JobMember({ job, name, host, inputs, keys: met, ...(consents ? { consent: identity } : {}) })
+    if (consents) io.out(`${name} consents to what the job "${job.name}" opens\n`)
     const opened = await Promise.race([
       name === coordinator ? coordinated(member, { file, name, identity, ca, options, others, url, io }) : member.ended,
       isThere(met, member, options),
@@ -190,9 +216,9 @@ async function served(
   }
 }
 
-/** Whom a party has to know: those who compute, and where results are opened, those who get them too. */
-function neededBy({ compute, revealTo }: SecretJob, name: string): string[] {
-  const all = compute.includes(name) ? [...compute, ...Object.values(revealTo).flat()] : compute
+/** Whom a party has to know: those who compute, and where results are opened, those who get them, and consent, too. */
+function neededBy({ compute, revealTo, consent = [] }: SecretJob, name: string): string[] {
+  const all = compute.includes(name) ? [...compute, ...Object.values(revealTo).flat(), ...consent] : compute
   return [...new Set(all)].filter((party) => party !== name)
 }
 
@@ -209,7 +235,7 @@ async function discoveryOf({ peers, discovery, insecure = false }: RoleFlags, id
 }
 
 /** Rejects when the others, or the one who gives the orders, do not come in time. */
-async function isThere(met: Promise<void>, member: JobMember, { until }: RosterOptions): Promise<never> {
+async function isThere(met: Promise<unknown>, member: JobMember, { until }: RosterOptions): Promise<never> {
   await met
   let timer: ReturnType<typeof setTimeout> | undefined
   const late = new Promise<never>((_, reject) => {

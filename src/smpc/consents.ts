@@ -9,6 +9,7 @@ const MOST = 1000
 class Consents {
   /** By owner and job. */
   readonly #given = new Map<string, Map<string, Set<string>>>()
+  #needed: { readonly job: string; readonly owner: string }[] = []
 
   /** @throws SessionError `ERR_LIMIT` */
   set(owner: string, job: string, to: string, isGiven: boolean): void {
@@ -30,8 +31,31 @@ class Consents {
     if (jobs.size === 0) this.#given.delete(owner)
   }
 
-  /** An access as it is for those whom owners have consented to. */
+  /** From now on nothing is opened here to anybody, before each of these has consented to the job. */
+  need(job: string, owners: readonly string[]): void {
+    for (const owner of owners) this.#needed.push({ job, owner })
+  }
+
+  /** Somebody whose consent is needed has shown that it is given. */
+  meet(job: string, owner: string): void {
+    this.#needed = this.#needed.filter((one) => one.job !== job || one.owner !== owner)
+  }
+
+  /**
+   * An access as it is for those whom owners have consented to.
+   *
+   * @throws PermissionError `ERR_CONSENT` as long as nothing is to be opened here
+   */
   over(access: Access): Access {
+    const [first] = this.#needed
+    if (first !== undefined) {
+      const { job } = first
+      const owners = this.#needed.filter((one) => one.job === job).map(({ owner }) => owner)
+      throw sottoError('ERR_CONSENT', `reveal: ${owners.join(', ')} did not consent to the job "${job}"`, {
+        job,
+        owners,
+      })
+    }
     return withConsents(access, (owner, job) => [...(this.#given.get(owner)?.get(job) ?? [])])
   }
 }

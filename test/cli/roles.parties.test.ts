@@ -1,10 +1,12 @@
 /** Jobs in secret by their parties: who brings, who computes, who gets to see what, and what is refused. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, watch, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Identity, ready, tf } from 'sotto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { batches } from '../../src/data/batches.ts'
 import { parseNpy } from '../../src/data/npy.ts'
 import { SeededRandom } from '../../src/data/random.ts'
 import { modelFilesOf, modelOf } from '../../src/federated/jobs/model-files.ts'
@@ -20,6 +22,8 @@ afterAll(() => {
   for (const child of children) child.kill('SIGKILL')
   remove()
 })
+
+const fixture = (name: string): string => fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url))
 
 const compute = ['server0', 'server1', 'server2']
 const random = new SeededRandom(3)
@@ -41,7 +45,7 @@ const expected = leastSquares(
 )
 
 /** The layers of a line, as a file has them. */
-const line = {
+const lineOf = (settings: object) => ({
   class_name: 'Sequential',
   config: {
     name: 'line',
@@ -53,11 +57,13 @@ const line = {
           units: 1,
           kernel_initializer: { class_name: 'Zeros', config: {} },
           batch_input_shape: [null, 3],
+          ...settings,
         },
       },
     ],
   },
-}
+})
+const line = lineOf({})
 
 interface Scene {
   /** A party of the job as a command in this process. */
@@ -67,11 +73,14 @@ interface Scene {
 
 let scenes = 0
 /** A job in a file of its own, and where its parties are. */
-async function sceneOf(job: object, { keys }: { keys?: readonly string[] } = {}): Promise<Scene> {
+async function sceneOf(
+  job: object,
+  { keys, tls = false }: { keys?: readonly string[]; tls?: boolean } = {},
+): Promise<Scene> {
   const number = scenes++
   const parties = [...compute, 'agency', 'registry', 'owner', 'analyst']
   const peers: Record<string, string> = {}
-  for (const party of parties) peers[party] = `127.0.0.1:${await freePort()}`
+  for (const party of parties) peers[party] = `${tls ? 'wss://' : ''}127.0.0.1:${await freePort()}`
   writeFileSync(path(`peers${number}.json`), JSON.stringify(peers))
   const identities = Object.fromEntries(parties.map((party) => [party, Identity.generate()]))
   for (const [party, identity] of Object.entries(identities)) {
@@ -83,7 +92,8 @@ async function sceneOf(job: object, { keys }: { keys?: readonly string[] } = {})
   const flags = (command: string, id: string, ...more: string[]) => {
     const party = compute[Number(id)] ?? id
     const own = keys === undefined ? [] : ['--identity', path(`${party}${number}.key`)]
-    return [command, '--id', id, ...files, ...own, ...more]
+    const certified = tls ? ['--tls-cert', fixture('stranger.pem'), '--tls-key', fixture('stranger.key')] : []
+    return [command, '--id', id, ...files, ...own, ...certified, ...more]
   }
   return { flags, start: (command, id, ...more) => new Running(flags(command, id, ...more)) }
 }
@@ -284,7 +294,155 @@ describe('a job in secret', () => {
   })
 })
 
+describe('a job in secret that asks for consent', () => {
+  const everybody = [...compute, 'agency', 'registry', 'analyst']
+  const job = { ...regression, consent: ['agency', 'registry'] }
+  // It has left its houses with those who compute, and comes to consent alone.
+  beforeAll(() => sotto(['shares', 'split', path('houses.csv'), '--out', path('consented')]))
+  /** With certificates that nobody vouches for: the keys of the job do. */
+  const scenes = () => sceneOf(job, { keys: everybody, tls: true })
+  const start = (scene: Scene, out: string, consenting: readonly string[]) => {
+    const consent = (party: string) => (consenting.includes(party) ? ['--consent'] : [])
+    return [
+      ...[0, 1, 2].map((i) =>
+        scene.start('compute', `${i}`, '--shares', `houses=${path(`consented/houses.${i}.share`)}`),
+      ),
+      scene.start('input', 'registry', '--data', `prices=${path('prices.csv')}`, ...consent('registry')),
+      scene.start('result', 'analyst', '--out', path(out)),
+      scene.start('input', 'agency', ...consent('agency')),
+    ]
+  }
+
+  it('opens nothing where somebody has not given it, and says so to all', async () => {
+    const parties = start(await scenes(), 'refused', ['agency'])
+    for (const party of parties) {
+      expect(await party.code).toBe(1)
+      expect(party.err).toContain('registry did not consent to the job "test", and nothing is opened')
+      expect(party.out).not.toContain('has shared')
+    }
+    expect(parties[5]!.out).toContain('agency consents to what the job "test" opens')
+    expect(existsSync(path('refused'))).toBe(false)
+  })
+
+  it('opens what it says when all have given it, over TLS', async () => {
+    const parties = start(await scenes(), 'consented', ['agency', 'registry'])
+    for (const party of parties) expect(await ended(party)).toEqual([0, ''])
+    expect(parties[0]!.out).toMatch(/server0 is ready at wss:/)
+    expect(parties[0]!.out).toContain('consent: agency, registry')
+    const { data } = npy('consented/weights.npy')
+    expected.forEach((value, i) => {
+      expect(data[i]).toBeCloseTo(value, 2)
+    })
+  })
+})
+
+/**
+ * A training without roundings: each row has a one in one of three columns, labels are whole numbers, what gradients are
+ * multiplied by is 1 · 2 / 4, and momentum is 1/2. Each of twelve updates takes one binary digit more of the 16 that there are,
+ * so that every division is exact, and the weights are those of doubles.
+ */
+const exact = {
+  rows: Array.from({ length: 24 }, (_, i) => [0, 1, 2].map((column) => Number((5 * i + (i >> 2)) % 3 === column))),
+  labels: Array.from({ length: 24 }, (_, i) => ((7 * i) % 13) - 6),
+  step: {
+    do: 'fit',
+    model: { layers: lineOf({ use_bias: false }) },
+    x: 'rows',
+    y: 'labels',
+    loss: 'meanSquaredError',
+    optimizer: { kind: 'sgd', learningRate: 1, momentum: 0.5 },
+    batchSize: 4,
+    epochs: 2,
+    as: 'net',
+  },
+} as const
+function trainedInClear(): number[] {
+  const [weights, velocity] = [
+    [0, 0, 0],
+    [0, 0, 0],
+  ]
+  for (const seed of [1, 2]) {
+    for (const batch of batches(exact.rows.length, { batchSize: 4, seed })) {
+      const residuals = [...batch].map(
+        (row) => exact.rows[row]!.reduce((sum, value, i) => sum + value * weights![i]!, 0) - exact.labels[row]!,
+      )
+      for (const i of weights!.keys()) {
+        const gradient = [...batch].reduce((sum, row, at) => sum + exact.rows[row]![i]! * residuals[at]!, 0)
+        velocity![i] = velocity![i]! / 2 + gradient / 2
+        weights![i]! -= velocity![i]!
+      }
+    }
+  }
+  return weights!
+}
+
+it('a job goes on from what those who compute have kept when one of them was killed, and comes to the same', async () => {
+  writeFileSync(path('rows.csv'), csv('a,b,c', exact.rows))
+  const labels = exact.labels.map((label) => [label])
+  writeFileSync(path('labels.csv'), csv('y', labels))
+  const scene = await sceneOf(
+    {
+      inputs: { rows: { from: 'agency' }, labels: { from: 'registry' } },
+      steps: [{ ...exact.step, checkpoints: { every: 1 } }],
+      revealTo: { net: ['analyst'] },
+    },
+    { keys: [...compute, 'agency', 'registry', 'analyst'] },
+  )
+  const kept = (i: number) => ['--checkpoints', path(`kept${i}`)]
+  const killable = () => {
+    const flags = scene.flags('compute', '2', ...kept(2))
+    const child = spawn(process.execPath, [built('src/cli/index.ts'), ...flags], { cwd: root })
+    children.push(child)
+    return child
+  }
+  const start = () => ({
+    servers: [0, 1].map((i) => scene.start('compute', `${i}`, ...kept(i))),
+    owners: [
+      scene.start('input', 'agency', '--data', `rows=${path('rows.csv')}`),
+      scene.start('input', 'registry', '--data', `labels=${path('labels.csv')}`),
+    ],
+    analyst: scene.start('result', 'analyst', '--out', path('kept')),
+  })
+  const folder = path('kept2/server2/server0')
+  mkdirSync(folder, { recursive: true })
+  const third = killable()
+  let again: ChildProcess | undefined
+  const written = new Set<string>()
+  // While it writes its fourth of twelve; it is back at once, as whoever looks after processes has it.
+  const watcher = watch(folder, (_, file) => {
+    if (!file?.endsWith('.new') || written.add(file).size < 4 || again !== undefined) return
+    third.kill('SIGKILL')
+    again = killable()
+  })
+  const before = start()
+  for (const party of [...before.servers, before.analyst]) expect(await party.code).toBe(1)
+  watcher.close()
+  expect(before.servers[0]!.err).toMatch(/server2/)
+  expect(before.servers[0]!.out).not.toContain('goes on')
+  expect(existsSync(path('kept/net'))).toBe(false)
+
+  const after = start()
+  for (const party of [...after.owners, ...after.servers, after.analyst]) expect(await ended(party)).toEqual([0, ''])
+  const [, epoch, batch] = /goes on in epoch (\d+), from batch (\d+)/.exec(after.servers[0]!.out)!
+  // What was in flight when it was killed was carried out, or not.
+  expect(6 * (Number(epoch) - 1) + Number(batch) - 1).toBeGreaterThanOrEqual(3)
+  const read = (name: string) => new Uint8Array(readFileSync(path(`kept/net/${name}`)))
+  const model = await modelOf({ 'model.json': read('model.json'), 'weights.bin': read('weights.bin') })
+  expect([...model.getWeights()[0]!.dataSync()]).toEqual(trainedInClear())
+  // It has come to its end: the next run of this job begins anew.
+  if (again!.exitCode === null) await once(again!, 'exit')
+  for (const i of [0, 1, 2]) {
+    expect(readdirSync(path(`kept${i}/server${i}/server0`))).toEqual([])
+  }
+})
+
 describe('a party of a job in secret', () => {
+  const keeping = {
+    inputs: { rows: { from: 'agency' }, labels: { from: 'registry' } },
+    steps: [{ ...exact.step, checkpoints: {} }],
+    revealTo: { net: ['analyst'] },
+  }
+
   it('takes no part in another job than its own', async () => {
     const [scene, other] = [await sceneOf(regression), await sceneOf({ ...regression, name: 'another' })]
     const peers = scene.flags('', '')[6]!
@@ -338,6 +496,16 @@ describe('a party of a job in secret', () => {
       'its SHA-256 is',
       { steps: [{ do: 'script', file: 'text.csv', sha256: '0'.repeat(64), as: ['weights'] }] },
     ],
+    ['that keeps nothing where the job keeps something', ['compute', '--id', '0'], 2, 'give --checkpoints', keeping],
+    [
+      'that would not be known again for what it keeps',
+      ['compute', '--id', '0', '--checkpoints', 'TEXT'],
+      2,
+      'give --identity',
+      keeping,
+    ],
+    ['that keeps what nobody keeps', ['compute', '--id', '0', '--checkpoints', 'TEXT'], 2, 'leave --checkpoints out'],
+    ['that consents unasked', ['input', '--id', 'agency', '--consent'], 2, 'asks no consent of agency'],
     ['whom nobody joins in time', ['compute', '--id', '0', '--wait', '300'], 1, 'did not come in time'],
   ])('%s ends with a word that says so', async (_, args, code, message, change = {}) => {
     writeFileSync(path('text.csv'), 'a,b\nyes,1\n')

@@ -14,7 +14,7 @@ import { FixedPrecisionPointer } from '../fixed-pointer.ts'
 import { share } from '../share.ts'
 import { SharedModel } from '../shared-model.ts'
 import type { SharedTensor } from '../shared-tensor.ts'
-import { idOf, type JobStep, partiesOf, resultsOf, type SecretJob } from './definition.ts'
+import { idOf, type JobStep, keepsCheckpoints, partiesOf, resultsOf, type SecretJob } from './definition.ts'
 import { type BroughtWire, type InputWire, type JobMessages, joinedSchema } from './messages.ts'
 import { type JobScript, modelOfLayers, runStep, type Secret } from './steps.ts'
 
@@ -30,9 +30,8 @@ export interface CoordinatorOptions {
 }
 
 /** A party that takes part. */
-interface Joined {
+interface Joined extends Pick<JobMessages['jobJoin']['response'], 'inputs' | 'nonce' | 'consent'> {
   readonly worker: Worker
-  readonly inputs: Readonly<Record<string, InputWire>>
 }
 
 /** Milliseconds for a party to take note that the job has ended. */
@@ -79,12 +78,14 @@ class Coordinator {
     await this.#join(job.compute)
     // Whoever has left parts of its inputs with those who compute need not be there.
     const owners = Object.entries(job.inputs).filter(([input]) => this.#heldParts(input) === null)
-    await this.#join([...owners.map(([, { from }]) => from), ...Object.values(job.revealTo).flat()])
+    const consenting = job.consent ?? []
+    await this.#join([...owners.map(([, { from }]) => from), ...Object.values(job.revealTo).flat(), ...consenting])
     print(
       `${partiesOf(job)
         .filter((party) => this.#joined.has(party))
         .join(', ')} are there`,
     )
+    if (consenting.length > 0) await this.#consents(consenting)
 
     const secrets = new Map<string, Secret>()
     for (const input of Object.keys(job.inputs)) secrets.set(input, await this.#shared(input))
@@ -94,24 +95,69 @@ class Coordinator {
       if (!job.compute.includes(party as never) && resultsOf(job, party).length === 0) await this.#release(party, {})
     }
 
-    for (const step of job.steps) {
+    for (const [i, step] of job.steps.entries()) {
       signal?.throwIfAborted()
-      await this.#step(step, secrets)
+      await this.#step(step, this.#keptAs(i), secrets)
     }
     await this.#reveal(secrets)
+    // The next run of the job is another one.
+    if (keepsCheckpoints(job)) await this.#forget()
     for (const party of [...this.#joined.keys()]) await this.#release(party, {})
+  }
+
+  /** Names are of this job alone, and of this step. */
+  #keptAs(step: number | ''): string {
+    return `${this.#id.slice(0, 32)}.${step}`
+  }
+
+  /** Has those who compute remove what they have kept of the job. */
+  async #forget(): Promise<void> {
+    await Promise.all(
+      this.#workers.map(async (worker) => {
+        for (const { name } of await worker.checkpoints()) {
+          if (name.startsWith(this.#keptAs(''))) await worker.removeCheckpoint(name)
+        }
+      }),
+    )
+  }
+
+  get #nonces(): Uint8Array[] {
+    const drawn = this.#options.job.compute.map((party) => this.#joined.get(party)?.nonce)
+    return drawn.flatMap((nonce) => nonce ?? [])
+  }
+
+  /**
+   * Hands on to those who compute that all who have to have consented.
+   *
+   * @throws PermissionError `ERR_CONSENT` when somebody has not
+   */
+  async #consents(parties: readonly string[]): Promise<void> {
+    const { job, print } = this.#options
+    const given = parties.flatMap((party) => {
+      const { consent } = this.#joined.get(party)!
+      return consent === null ? [] : [[party, consent] as const]
+    })
+    const without = parties.filter((party) => this.#joined.get(party)!.consent === null)
+    if (without.length > 0) {
+      const message = `${without.join(', ')} did not consent to the job "${job.name}", and nothing is opened: --consent`
+      throw sottoError('ERR_CONSENT', message, { parties: without })
+    }
+    const body = { job: this.#id, nonces: this.#nonces, consents: Object.fromEntries(given) }
+    await Promise.all(this.#workers.map((worker) => askJob(worker, 'jobConsent', body)))
+    print(`consent: ${parties.join(', ')}`)
   }
 
   async #join(parties: readonly string[]): Promise<void> {
     const { connect, job } = this.#options
+    const nonces = this.#nonces
     const joining = [...new Set(parties)].map(async (party) => {
       if (this.#joined.has(party)) return
       const worker = await connect(party)
-      const answer = v.safeParse(joinedSchema, await askJob(worker, 'jobJoin', { job: this.#id }))
+      const answer = v.safeParse(joinedSchema, await askJob(worker, 'jobJoin', { job: this.#id, nonces }))
       if (!answer.success) throw sottoError('ERR_PROTOCOL', `${party} does not say what it brings as it must be said`)
       const strange = Object.keys(answer.output.inputs).find((input) => !Object.hasOwn(job.inputs, input))
       if (strange !== undefined) throw sottoError('ERR_PROTOCOL', `${party} brings what is no input of the job`)
-      this.#joined.set(party, { worker, inputs: answer.output.inputs })
+      this.#joined.set(party, { worker, ...answer.output })
     })
     this.#joining = Promise.allSettled(joining)
     await Promise.all(joining)
@@ -190,13 +236,13 @@ class Coordinator {
     await Promise.all(this.#workers.map((worker) => worker.flush()))
   }
 
-  async #step(step: JobStep, secrets: Map<string, Secret>): Promise<void> {
+  async #step(step: JobStep, keptAs: string, secrets: Map<string, Secret>): Promise<void> {
     const { job, script, print, signal } = this.#options
     const workers = this.#workers
     const begun = performance.now()
     const { group } = secretIn(secrets)
     const before = group.spent.bytes
-    await runStep(step, secrets, { job, workers, script, print, ...(signal ? { signal } : {}) })
+    await runStep(step, secrets, { job, workers, script, print, keptAs, ...(signal ? { signal } : {}) })
     await this.#settle()
     const seconds = ((performance.now() - begun) / 1000).toFixed(1)
     const megabytes = ((group.spent.bytes - before) / 1e6).toFixed(2)

@@ -51,6 +51,11 @@ export type JobStep =
       readonly epochs?: number
       readonly batchSize?: number
       readonly seed?: number
+      /**
+       * Keeps it where it is, as shares on the disks of those who compute: at the end of each epoch, and after every so many
+       * batches. The same job goes on from there when it is started anew.
+       */
+      readonly checkpoints?: { readonly every?: number }
       readonly as: string
     }
   /** What a model gives, or the result of a regression. */
@@ -72,6 +77,8 @@ export interface SecretJob {
   readonly steps: readonly JobStep[]
   /** Who gets to see which result. Nobody else does, and nothing else is opened. */
   readonly revealTo: Readonly<Record<string, readonly string[]>>
+  /** Who has to consent before anything is opened to anybody. */
+  readonly consent?: readonly string[]
 }
 
 const name = v.pipe(
@@ -109,6 +116,7 @@ const step = v.variant('do', [
     epochs: v.optional(fromOne),
     batchSize: v.optional(fromOne),
     seed: v.optional(whole),
+    checkpoints: v.optional(v.strictObject({ every: v.optional(fromOne) })),
     as: name,
   }),
   v.strictObject({ do: v.literal('predict'), model: name, x: block, as: name }),
@@ -141,6 +149,7 @@ const schema = v.strictObject({
   ),
   steps: v.pipe(v.array(step), v.minLength(1)),
   revealTo: v.record(name, v.pipe(v.array(name), v.minLength(1))),
+  consent: v.optional(v.pipe(v.array(name), v.minLength(1))),
 })
 
 const wrong = (message: string): Error => sottoError('ERR_JOB', `job: ${message}`)
@@ -162,7 +171,7 @@ export function secretJobFrom(content: unknown): SecretJob {
   return job
 }
 
-function checkParties({ compute, keys, inputs, revealTo }: SecretJob): void {
+function checkParties({ compute, keys, inputs, revealTo, consent = [] }: SecretJob): void {
   if (new Set(compute).size < compute.length) throw wrong('"compute" expected three parties, each once')
   const computes = (party: string, what: string) => {
     if (!compute.includes(party)) return
@@ -173,8 +182,13 @@ function checkParties({ compute, keys, inputs, revealTo }: SecretJob): void {
     for (const party of parties) computes(party, `revealTo.${result}`)
     if (new Set(parties).size < parties.length) throw wrong(`"revealTo.${result}" names a party twice`)
   }
-  if (keys === undefined) return
   const parties = partiesOf({ compute, inputs, revealTo })
+  for (const party of consent) {
+    computes(party, 'consent')
+    if (!parties.includes(party)) throw wrong(`"consent": ${party} neither brings nor gets anything`)
+  }
+  if (new Set(consent).size < consent.length) throw wrong('"consent" names a party twice')
+  if (keys === undefined) return
   const without = parties.find((party) => !Object.hasOwn(keys, party))
   if (without !== undefined) throw wrong(`"keys" has none of ${without}; it has those of all parties, or is left out`)
   const known = parties.map((party) => keys[party])
@@ -248,6 +262,10 @@ export const inputsOf = ({ inputs }: SecretJob, party: string): string[] =>
 /** Names of what a party gets to see. */
 export const resultsOf = ({ revealTo }: SecretJob, party: string): string[] =>
   Object.keys(revealTo).filter((result) => revealTo[result]!.includes(party))
+
+/** Whether those who compute keep something on their disks, for the job to go on from. */
+export const keepsCheckpoints = ({ steps }: SecretJob): boolean =>
+  steps.some((one) => one.do === 'fit' && one.checkpoints !== undefined)
 
 /** The inputs that go into each thing that a step makes. */
 function sourcesOf({ inputs, steps }: SecretJob): Map<string, ReadonlySet<string>> {

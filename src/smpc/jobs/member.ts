@@ -4,14 +4,16 @@ import { isSottoError, sottoError } from '../../errors.ts'
 import { newId } from '../../tensor/location.ts'
 import type { WorkerHost } from '../../worker/host.ts'
 import type { HostSession } from '../../worker/host-session.ts'
+import { type Identity, verify } from '../../worker/identity.ts'
 import { addMessages, type MessageRows } from '../../worker/messages.ts'
 import { type Access, accessOf } from '../../worker/permissions.ts'
 import { Poison } from '../../worker/store.ts'
+import { consentsOf } from '../consents.ts'
 import type { Encoding } from '../encoding.ts'
 import type { RingTensor } from '../ring/tensor.ts'
 import { StoredFixed } from '../stored-fixed.ts'
 import { audienceOf, idOf, resultsOf, type SecretJob } from './definition.ts'
-import { type InputWire, type JobMessage, type JobMessages, jobSchemas } from './messages.ts'
+import { CONSENT, consentTo, type InputWire, type JobMessage, type JobMessages, jobSchemas, NONCE } from './messages.ts'
 import '../handlers.ts'
 
 /** What a party brings of an input. */
@@ -28,8 +30,10 @@ export interface MemberOptions {
   readonly name: string
   readonly host: WorkerHost
   readonly inputs: Readonly<Record<string, Brought>>
-  /** Until when whoever joins it has to wait: it knows then who the other parties are. */
-  readonly ready: Promise<void>
+  /** The keys of the parties that this one has to know; whoever joins it waits for them. */
+  readonly keys: Promise<Readonly<Record<string, string>>>
+  /** Signs that this party consents to what the job opens; not given where it does not. */
+  readonly consent?: Identity
 }
 
 /** What was opened for a party: by the names of results, their tensors. */
@@ -48,6 +52,8 @@ export class JobMember {
   readonly ended: Promise<Opened>
   readonly #options: MemberOptions
   readonly #id: string
+  /** Of a party that computes: whoever consents, signs it. */
+  readonly #nonce: Uint8Array | null
   #session: HostSession | null = null
   #isJoined!: () => void
   #end!: (opened: Opened) => void
@@ -55,7 +61,11 @@ export class JobMember {
 
   constructor(options: MemberOptions) {
     this.#options = options
-    this.#id = idOf(options.job)
+    const { job, name, host } = options
+    this.#id = idOf(job)
+    const isCompute = job.compute.includes(name)
+    this.#nonce = isCompute ? globalThis.crypto.getRandomValues(new Uint8Array(NONCE)) : null
+    if (isCompute) consentsOf(host).need(job.name, job.consent ?? [])
     this.joined = new Promise((resolve) => {
       this.#isJoined = resolve
     })
@@ -65,7 +75,7 @@ export class JobMember {
     })
     // Whoever never asks is not to be told by the runtime.
     this.ended.catch(() => {})
-    members.set(options.host, this)
+    members.set(host, this)
   }
 
   get #coordinator(): string {
@@ -83,10 +93,13 @@ export class JobMember {
     }
   }
 
-  async join(session: HostSession, job: string): Promise<JobMessages['jobJoin']['response']> {
+  async join(
+    session: HostSession,
+    { job, nonces }: JobMessages['jobJoin']['request'],
+  ): Promise<JobMessages['jobJoin']['response']> {
     this.check(session, job)
-    const { name, inputs, ready } = this.#options
-    await ready
+    const { name, inputs, keys, consent, job: own } = this.#options
+    await keys
     if (this.#session !== null) throw sottoError('ERR_ID_TAKEN', `${name} takes part in this job already`)
     this.#session = session
     session.onEnd(() => {
@@ -94,9 +107,43 @@ export class JobMember {
       this.#fail(sottoError('ERR_SESSION_CLOSED', message))
     })
     this.#isJoined()
+    // A signature is good for one run: of nothing drawn it would be for all of them.
+    const signs = consent !== undefined && nonces.length === own.compute.length
     return {
       inputs: Object.fromEntries(Object.entries(inputs).map(([input, given]) => [input, this.#bring(input, given)])),
+      nonce: this.#nonce,
+      consent: signs ? consent.sign(CONSENT, consentTo(this.#id, nonces)) : null,
     }
+  }
+
+  /**
+   * Takes consents: this party opens what the job says once all are there.
+   *
+   * @throws PermissionError `ERR_CONSENT` when one is missing, or is not signed with the party's key for this run
+   */
+  async consents(session: HostSession, given: JobMessages['jobConsent']['request']): Promise<null> {
+    this.check(session, given.job)
+    this.#checkJoined(session)
+    const { job, name, host, keys } = this.#options
+    const known = await keys
+    const { nonces, consents } = given
+    const own = nonces[job.compute.indexOf(name)]
+    if (this.#nonce === null || own === undefined || !own.every((byte, i) => byte === this.#nonce![i])) {
+      throw sottoError('ERR_CONSENT', `consents are not of this run of the job at ${name}`)
+    }
+    const message = consentTo(this.#id, nonces)
+    for (const party of job.consent ?? []) {
+      const [key, signature] = [known[party], Object.hasOwn(consents, party) ? consents[party] : undefined]
+      if (key === undefined || signature === undefined || !verify(key, CONSENT, message, signature)) {
+        throw sottoError('ERR_CONSENT', `${party} has not signed that it consents to the job "${job.name}"`, { party })
+      }
+    }
+    for (const party of job.consent ?? []) consentsOf(host).meet(job.name, party)
+    return null
+  }
+
+  #checkJoined(session: HostSession): void {
+    if (session !== this.#session) throw sottoError('ERR_NOT_FOUND', 'this session has not joined the job')
   }
 
   /** Puts an input where the session finds it; its owner's policy is on it, and on what comes of it. */
@@ -132,7 +179,7 @@ export class JobMember {
 
   end(session: HostSession, { job, ok, message, results }: JobMessages['jobEnd']['request']): null {
     this.check(session, job)
-    if (session !== this.#session) throw sottoError('ERR_NOT_FOUND', 'this session has not joined the job')
+    this.#checkJoined(session)
     try {
       if (!ok) throw sottoError('ERR_SESSION_CLOSED', `the job has failed: ${message}`)
       this.#end(this.#read(session, results))
@@ -184,7 +231,12 @@ const rows: MessageRows<Pick<JobMessages, JobMessage>> = {
   jobJoin: {
     ...common,
     schema: jobSchemas.jobJoin,
-    handle: (session, { job }) => memberAt(session).join(session, job),
+    handle: (session, body) => memberAt(session).join(session, body),
+  },
+  jobConsent: {
+    ...common,
+    schema: jobSchemas.jobConsent,
+    handle: (session, body) => memberAt(session).consents(session, body),
   },
   jobEnd: { ...common, schema: jobSchemas.jobEnd, handle: (session, body) => memberAt(session).end(session, body) },
 }

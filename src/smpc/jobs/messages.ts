@@ -20,8 +20,30 @@ export interface InputWire {
 }
 
 export type JobMessages = {
-  /** Takes part in the job with this id; the party tells what it brings. */
-  jobJoin: { request: { readonly job: string }; response: { readonly inputs: Readonly<Record<string, InputWire>> } }
+  /** Takes part in the job with this id; the party tells what it brings, and whether it consents. */
+  jobJoin: {
+    request: {
+      readonly job: string
+      /** What those who compute have drawn, in their order; nothing as long as they are asked themselves. */
+      readonly nonces: readonly Uint8Array[]
+    }
+    response: {
+      readonly inputs: Readonly<Record<string, InputWire>>
+      /** Of a party that computes: drawn for this run of the job. */
+      readonly nonce: Uint8Array | null
+      /** Of one that consents: its signature, see {@link consentTo}. */
+      readonly consent: Uint8Array | null
+    }
+  }
+  /** By those who consent, their signatures: each party that computes checks them, and opens nothing before. */
+  jobConsent: {
+    request: {
+      readonly job: string
+      readonly nonces: readonly Uint8Array[]
+      readonly consents: Readonly<Record<string, Uint8Array>>
+    }
+    response: null
+  }
   /**
    * The party's part is done, or the job has failed: it reads what was opened for it, and may leave. By the names of its
    * results, their tensors.
@@ -38,12 +60,26 @@ export type JobMessages = {
 }
 export type JobMessage = keyof JobMessages
 
-const { out, outs, name, shape } = fields
+/** What a consent is signed for. */
+export const CONSENT = 'sotto job consent 1'
+
+/** What is signed by who consents: the job by its id, and this run of it by what those who compute have drawn. */
+export const consentTo = (id: string, nonces: readonly Uint8Array[]): Uint8Array =>
+  Uint8Array.from([...new TextEncoder().encode(id), ...nonces.flatMap((nonce) => [...nonce])])
+
+const { out, outs, name, shape, bytes } = fields
+/** Bytes of a nonce, and of a signature of Ed25519. */
+export const NONCE = 16
+const SIGNATURE = 64
+const nonce = v.pipe(bytes, v.length(NONCE))
+const nonces = v.pipe(v.array(nonce), v.maxLength(3))
+const signature = v.pipe(bytes, v.length(SIGNATURE))
 const job = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/))
 const MOST = 4096
 
 export const jobSchemas: { readonly [N in JobMessage]: v.GenericSchema<unknown, JobMessages[N]['request']> } = {
-  jobJoin: v.strictObject({ job }),
+  jobJoin: v.strictObject({ job, nonces }),
+  jobConsent: v.strictObject({ job, nonces, consents: v.record(name, signature) }),
   jobEnd: v.strictObject({
     job,
     ok: v.boolean(),
@@ -65,4 +101,6 @@ export const joinedSchema: v.GenericSchema<unknown, JobMessages['jobJoin']['resp
       set: v.nullable(v.pipe(v.string(), v.maxLength(MOST))),
     }),
   ),
+  nonce: v.nullable(nonce),
+  consent: v.nullable(signature),
 })

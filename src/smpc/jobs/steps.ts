@@ -25,6 +25,8 @@ export interface StepContext {
   /** The script of a step, which was seen to have its hash. */
   readonly script: (file: string) => Promise<JobScript>
   readonly print: (line: string) => void
+  /** What those who compute keep of this step goes by this name. */
+  readonly keptAs: string
   readonly signal?: AbortSignal
 }
 
@@ -79,7 +81,8 @@ const rows: { readonly [D in JobStep['do']]: Run<D> } = {
     },
   }),
 
-  async fit({ model, x, y, loss, optimizer, epochs, batchSize, seed, as }, secrets, { job, workers, print, signal }) {
+  async fit({ model, x, y, loss, optimizer, epochs, batchSize, seed, checkpoints, as }, secrets, context) {
+    const { job, workers, print, keptAs, signal } = context
     let trained: SharedModel
     if (typeof model === 'string') {
       trained = modelIn(secrets, model)
@@ -88,12 +91,18 @@ const rows: { readonly [D in JobStep['do']]: Run<D> } = {
       const made = await modelOfLayers(model.layers)
       trained = shareModel(made, workers, { protocol: 'replicated', ...precisionOf(job) })
     }
+    let isBegun = false
     await trained.fit(blockOf(secrets, x), blockOf(secrets, y), {
       ...({ loss, optimizer } as unknown as Pick<SecretFitOptions, 'loss' | 'optimizer'>),
       ...(epochs === undefined ? {} : { epochs }),
       ...(batchSize === undefined ? {} : { batchSize }),
       ...(seed === undefined ? {} : { seed }),
       ...(signal === undefined ? {} : { signal }),
+      ...(checkpoints === undefined ? {} : { checkpoint: { ...checkpoints, name: keptAs, resume: true } }),
+      onBatch({ epoch, batch }) {
+        if (!isBegun && (epoch > 1 || batch > 1)) print(`  goes on in epoch ${epoch}, from batch ${batch}`)
+        isBegun = true
+      },
       onEpoch: ({ epoch, ms }) => print(`  epoch ${epoch}, ${(ms / 1000).toFixed(1)} s`),
     })
     return { [as]: { kind: 'model', value: trained } }

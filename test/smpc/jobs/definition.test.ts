@@ -77,6 +77,7 @@ describe('a job in secret', () => {
         { precision: { digits: 20 } },
         { steps: said.steps.slice(0, 3) },
         { revealTo: { weights: ['analyst'] } },
+        { consent: ['bank'] },
         { inputs: { ...said.inputs, prices: { from: 'agency' } } },
       ].map((change) => secretJobFrom({ ...said, ...change })),
     ].map(idOf)
@@ -84,6 +85,20 @@ describe('a job in secret', () => {
   })
 
   const key = Identity.generate().key
+  const fitting = (checkpoints: object) => ({
+    steps: [
+      {
+        do: 'fit',
+        model: 'net',
+        x: 'rooms',
+        y: 'prices',
+        loss: 'meanSquaredError',
+        optimizer: { kind: 'adam' },
+        checkpoints,
+        as: 'weights',
+      },
+    ],
+  })
   const step = (change: object) => ({ steps: [{ ...said.steps[0], ...change }] })
   it.each<[string, object, string]>([
     ['a field that there is not', { reveal: {} }, '"reveal"'],
@@ -117,6 +132,10 @@ describe('a job in secret', () => {
       { keys: Object.fromEntries(partiesOf(job).map((party) => [party, key])) },
       'the same key for two',
     ],
+    ['the consent of one who computes', { consent: ['s1'] }, 's1 computes, and sees'],
+    ['the consent of one who has no part', { consent: ['dora'] }, 'dora neither brings nor gets'],
+    ['a consent twice', { consent: ['bank', 'bank'] }, '"consent" names a party twice'],
+    ['checkpoints after no batch', fitting({ every: 0 }), '"steps.0.checkpoints.every"'],
     ['a list', [] as object, 'job'],
   ])('is refused with %s', (_, change, message) => {
     const content = Array.isArray(change) ? change : { ...said, revealTo: { weights: ['analyst'] }, ...change }

@@ -13,9 +13,9 @@ import {
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { FixedPrecisionPointer } from '../../../src/smpc/fixed-pointer.ts'
 import { runSecretJob } from '../../../src/smpc/jobs/coordinator.ts'
-import { idOf, secretJobFrom } from '../../../src/smpc/jobs/definition.ts'
+import { idOf, type SecretJob, secretJobFrom } from '../../../src/smpc/jobs/definition.ts'
 import { type Brought, JobMember } from '../../../src/smpc/jobs/member.ts'
-import type { InputWire, JobMessages } from '../../../src/smpc/jobs/messages.ts'
+import { CONSENT, consentTo, type InputWire, type JobMessages } from '../../../src/smpc/jobs/messages.ts'
 import { PointerTensor } from '../../../src/tensor/pointer.ts'
 import type { KnownCaller } from '../../../src/worker/admission.ts'
 import { allRights } from '../../../src/worker/tokens.ts'
@@ -23,13 +23,16 @@ import { readyForTest } from '../../backend.ts'
 
 beforeAll(readyForTest)
 
-const job = secretJobFrom({
+const said = {
   name: 'sums',
   compute: ['s0', 's1', 's2'],
   inputs: { a: { from: 'ana' }, b: { from: 'bo' } },
   steps: [{ do: 'mean', of: ['a', 'b'], as: 'mean' }],
   revealTo: { mean: ['dana'] },
-})
+}
+const job = secretJobFrom(said)
+/** The same, of which bo has to consent to what is opened. */
+const asking = secretJobFrom({ ...said, consent: ['bo'] })
 
 /** Secrets that are found nowhere by chance. */
 const A = [31415.5, -2]
@@ -46,6 +49,7 @@ interface Party {
 
 /** A party's worker, which knows the keys of all. */
 async function serve(
+  of: SecretJob,
   name: string,
   keys: ReadonlyMap<string, Identity>,
   inputs: Record<string, Brought>,
@@ -61,7 +65,9 @@ async function serve(
   })
   const peers = Object.fromEntries([...keys].map(([party, { key }]) => [party, key]))
   for (const owner of ['ana', 'bo']) server.host.means({ owner, peers })
-  return { server, member: new JobMember({ job, name, host: server.host, inputs, ready: Promise.resolve() }) }
+  const consent = of.consent?.includes(name) ? { consent: keys.get(name)! } : {}
+  const options = { job: of, name, host: server.host, inputs, keys: Promise.resolve(peers) }
+  return { server, member: new JobMember({ ...options, ...consent }) }
 }
 
 class Scene {
@@ -69,11 +75,11 @@ class Scene {
   readonly parties = new Map<string, Party>()
   readonly #open: SocketWorker[] = []
 
-  static async open(): Promise<Scene> {
+  static async open(of = job): Promise<Scene> {
     const scene = new Scene()
     for (const name of scene.keys.keys()) {
       const inputs = name === 'ana' ? { a: broughtOf(A) } : name === 'bo' ? { b: broughtOf(B) } : {}
-      scene.parties.set(name, await serve(name, scene.keys, inputs as Record<string, Brought>))
+      scene.parties.set(name, await serve(of, name, scene.keys, inputs as Record<string, Brought>))
     }
     return scene
   }
@@ -145,9 +151,9 @@ describe('a job in secret', () => {
     const { url } = scene.parties.get('ana')!.server
     await expect(SocketWorker.connect(url, { identity: 's0' })).rejects.toMatchObject({ code: 'ERR_IDENTITY' })
     const ana = await scene.connect('ana')
-    expect(await codeOf(ask(ana, 'jobJoin', { job: 'ab'.repeat(32) }))).toBe('ERR_JOB_MISMATCH')
-    await ask(ana, 'jobJoin', { job: idOf(job) })
-    expect(await codeOf(ask(ana, 'jobJoin', { job: idOf(job) }))).toBe('ERR_ID_TAKEN')
+    expect(await codeOf(ask(ana, 'jobJoin', { job: 'ab'.repeat(32), nonces: [] }))).toBe('ERR_JOB_MISMATCH')
+    await ask(ana, 'jobJoin', { job: idOf(job), nonces: [] })
+    expect(await codeOf(ask(ana, 'jobJoin', { job: idOf(job), nonces: [] }))).toBe('ERR_ID_TAKEN')
     const other = await scene.connect('ana')
     const end = { job: idOf(job), ok: true, message: '', results: {} }
     expect(await codeOf(ask(other, 'jobEnd', end))).toBe('ERR_NOT_FOUND')
@@ -165,7 +171,7 @@ describe('a coordinator that does not keep to the job', () => {
     scene = await Scene.open()
     ana = await scene.connect('ana')
     workers = await Promise.all(job.compute.map((party) => scene.connect(party)))
-    const { inputs } = await ask(ana, 'jobJoin', { job: idOf(job) })
+    const { inputs } = await ask(ana, 'jobJoin', { job: idOf(job), nonces: [] })
     const [{ id, shape, encoding }] = (inputs['a'] as InputWire).parts as [InputWire['parts'][0]]
     there = new FixedPrecisionPointer(ana, id, shape, encoding)
     secret = share(there, workers, { protocol: 'replicated' })
@@ -219,7 +225,7 @@ describe('a coordinator that does not keep to the job', () => {
 
   it('ends a party’s part with other results than the job’s to no avail', async () => {
     const dana = await scene.connect('dana')
-    await ask(dana, 'jobJoin', { job: idOf(job) })
+    await ask(dana, 'jobJoin', { job: idOf(job), nonces: [] })
     const end = { job: idOf(job), ok: true, message: '' }
     expect(await codeOf(ask(dana, 'jobEnd', { ...end, results: {} }))).toBe('ERR_OUT_OF_STEP')
     await expect(scene.parties.get('dana')!.member.ended).rejects.toMatchObject({ code: 'ERR_OUT_OF_STEP' })
@@ -232,6 +238,59 @@ describe('a coordinator that does not keep to the job', () => {
       code: 'ERR_SESSION_CLOSED',
       message: 's0 has left before the job was done',
     })
+  })
+})
+
+describe('a coordinator of a job that asks for consent', () => {
+  it('opens nothing without it, nor with one that was not signed for this run of this job', async () => {
+    const scene = await Scene.open(asking)
+    const id = idOf(asking)
+    const workers = await Promise.all(asking.compute.map((party) => scene.connect(party)))
+    const drawn = await Promise.all(workers.map((worker) => ask(worker, 'jobJoin', { job: id, nonces: [] })))
+    const nonces = drawn.map(({ nonce }) => nonce!)
+    expect(new Set(nonces.map(String)).size).toBe(3)
+    const [s1] = [workers[1]!]
+    const tell = (consents: Record<string, Uint8Array>, under = nonces) =>
+      codeOf(ask(s1, 'jobConsent', { job: id, nonces: under, consents }))
+    const sign = (who: string, of = id, under: readonly Uint8Array[] = nonces) =>
+      scene.keys.get(who)!.sign(CONSENT, consentTo(of, under))
+
+    const secret = share(fixPrecision([1, 2]), workers, { protocol: 'replicated' })
+    const dana = await scene.connect('dana')
+    /** What each of the three says to an opening. */
+    const opened = async () => {
+      const pointer = secret.revealTo(dana)
+      const codes = await Promise.all(workers.map((worker) => codeOf(worker.flush())))
+      pointer.dispose()
+      return codes
+    }
+    const all = (code: string) => workers.map(() => code)
+    expect(await codeOf(secret.reveal())).toBe('ERR_CONSENT')
+    expect(await opened()).toEqual(all('ERR_CONSENT'))
+    expect(await tell({})).toBe('ERR_CONSENT')
+    // Of somebody else, of another job, of what another run has drawn, or of nothing drawn.
+    const old = nonces.map((nonce) => nonce.map((byte) => byte ^ 1))
+    expect(await tell({ bo: sign('s0') })).toBe('ERR_CONSENT')
+    expect(await tell({ bo: sign('bo', idOf(job)) })).toBe('ERR_CONSENT')
+    expect(await tell({ bo: sign('bo', id, old) })).toBe('ERR_CONSENT')
+    expect(await tell({ bo: sign('bo', id, old) }, old)).toBe('ERR_CONSENT')
+    expect(await tell({ bo: sign('bo', id, []) }, [])).toBe('ERR_CONSENT')
+    expect(await opened()).toEqual(all('ERR_CONSENT'))
+    // Each of the three for itself.
+    expect(await tell({ bo: sign('bo') })).toBe('nothing')
+    expect(await opened()).toEqual(['ERR_CONSENT', 'nothing', 'ERR_CONSENT'])
+    for (const worker of [workers[0]!, workers[2]!]) {
+      await ask(worker, 'jobConsent', { job: id, nonces, consents: { bo: sign('bo') } })
+    }
+    expect(await opened()).toEqual(all('nothing'))
+    await scene.close()
+  })
+
+  it('is given no signature that would be good for more than one run', async () => {
+    const scene = await Scene.open(asking)
+    const bo = await scene.connect('bo')
+    expect((await ask(bo, 'jobJoin', { job: idOf(asking), nonces: [] })).consent).toBe(null)
+    await scene.close()
   })
 })
 
