@@ -1,4 +1,5 @@
 /** What the examples have in common: flags, progress, tables. */
+import { realpathSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 import { SingleBar } from 'cli-progress'
 import Table from 'cli-table3'
@@ -61,4 +62,8 @@ export function printTable(
 }
 
 /** Whether a module was started by itself, and not imported by a test. */
-export const isMain = (url: string): boolean => url === pathToFileURL(process.argv[1] ?? '').href
+export function isMain(url: string): boolean {
+  const [, script] = process.argv
+  // Node names a module by where it really is, whatever links led there.
+  return script !== undefined && url === pathToFileURL(realpathSync(script)).href
+}
