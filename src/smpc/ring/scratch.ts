@@ -176,9 +176,9 @@ const ROWS = 2 ** 20
 /** Scratch larger than this is given back after the call. */
 const KEPT = 2 ** 26
 
-/** Bytes of an array, and how many bits of it belong to one element. */
+/** An array, and how many bits of it belong to one element. */
 export interface Operand {
-  readonly bytes: Uint8Array
+  readonly array: Words | Planes | Float32Array | Float64Array
   readonly bits: number
 }
 /** The same of what comes piece by piece. */
@@ -186,21 +186,20 @@ export interface Incoming {
   readonly source: Source
   readonly bits: number
 }
-export const operand = (a: ArrayBufferView, bits: number): Operand => ({
-  bytes: new Uint8Array(a.buffer, a.byteOffset, a.byteLength),
-  bits,
-})
+/** What a kernel does not look at. */
+export const nothing: Operand = { array: new Uint8Array(0), bits: 0 }
+export const operand = (array: Operand['array'], bits: number): Operand => ({ array, bits })
 export const plane = (a: Planes): Operand => operand(a, 1)
-const bytesOf = (a: Words): Uint8Array => new Uint8Array(a.buffer, a.byteOffset, a.byteLength)
-const widest = (operands: readonly { readonly bits: number }[]): number =>
-  operands.reduce((most, { bits }) => Math.max(most, bits), 0)
-/** Bytes of `count` elements; `from` is a multiple of eight. */
-const part = ({ bytes, bits }: Operand, from: number, count: number): Uint8Array =>
-  bytes.subarray((from * bits) / 8, Math.ceil(((from + count) * bits) / 8))
+const bytesOf = (a: ArrayBufferView): Uint8Array =>
+  a instanceof Uint8Array ? a : new Uint8Array(a.buffer, a.byteOffset, a.byteLength)
 
-/** The next `count` elements of an input. */
-const read = (input: Operand | Incoming, from: number, count: number): Uint8Array =>
-  'source' in input ? input.source.next(Math.ceil((count * input.bits) / 8)) : part(input, from, count)
+/** The most bits that an operand has of an element. */
+function widest(outputs: readonly Operand[], inputs: readonly (Operand | Incoming)[]): number {
+  let most = 0
+  for (const { bits } of outputs) if (bits > most) most = bits
+  for (const { bits } of inputs) if (bits > most) most = bits
+  return most
+}
 
 /** Memory that kernels work on, and the module over it. */
 export class Scratch {
@@ -208,6 +207,9 @@ export class Scratch {
   readonly #module: object
   readonly #maximum: number
   #memory!: Memory
+  /** Views of the memory as it is now. A view for each copy would take longer than the copy of a small array. */
+  #bytes!: Uint8Array
+  #words!: BigUint64Array
   #kernels!: Exports
   readonly #start: Pointer
   /** Where the operands of a block are, outputs first. */
@@ -231,6 +233,7 @@ export class Scratch {
   #begin(): void {
     const initial = Math.ceil((OPERANDS * ROOM) / PAGE) + 1
     this.#memory = new this.#api.Memory({ initial, maximum: this.#maximum })
+    this.#look()
     this.#kernels = new this.#api.Instance(this.#module, { env: { memory: this.#memory } }).exports as Exports
   }
 
@@ -245,19 +248,40 @@ export class Scratch {
     inputs: readonly (Operand | Incoming)[],
     run: (n: number) => void,
   ): void {
-    const memory = new Uint8Array(this.#memory.buffer)
-    const step = (8 * BLOCK) / Math.max(widest(outputs), widest(inputs))
+    const step = (8 * BLOCK) / widest(outputs, inputs)
     for (let from = 0; from < n; from += step) {
       const count = Math.min(step, n - from)
-      for (let i = 0; i < inputs.length; i++) {
-        memory.set(read(inputs[i]!, from, count), this.pointers[outputs.length + i]!)
-      }
+      for (let i = 0; i < inputs.length; i++) this.#read(inputs[i]!, from, count, this.pointers[outputs.length + i]!)
       run(count)
-      for (let i = 0; i < outputs.length; i++) {
-        const [to, at] = [part(outputs[i]!, from, count), this.pointers[i]!]
-        to.set(memory.subarray(at, at + to.length))
-      }
+      for (let i = 0; i < outputs.length; i++) this.#write(outputs[i]!, from, count, this.pointers[i]!)
     }
+  }
+
+  #look(): void {
+    this.#bytes = new Uint8Array(this.#memory.buffer)
+    this.#words = new BigUint64Array(this.#memory.buffer)
+  }
+
+  /** Copies `count` elements in, from one that is a multiple of eight on. */
+  #read(input: Operand | Incoming, from: number, count: number, to: Pointer): void {
+    const { bits } = input
+    if ('source' in input) return this.#bytes.set(input.source.next(Math.ceil((count * bits) / 8)), to)
+    const { array } = input
+    if (array instanceof BigUint64Array) {
+      const [first, length] = [(from * bits) / 64, (count * bits) / 64]
+      return this.#words.set(length === array.length ? array : array.subarray(first, first + length), to / 8)
+    }
+    const [first, end] = [(from * bits) / 8, Math.ceil(((from + count) * bits) / 8)]
+    this.#bytes.set(bytesOf(array).subarray(first, end), to)
+  }
+
+  /** Copies `count` elements out. */
+  #write({ array, bits }: Operand, from: number, count: number, at: Pointer): void {
+    if (array instanceof BigUint64Array) {
+      return array.set(this.#words.subarray(at / 8, at / 8 + (count * bits) / 64), (from * bits) / 64)
+    }
+    const [first, end] = [(from * bits) / 8, Math.ceil(((from + count) * bits) / 8)]
+    bytesOf(array).set(this.#bytes.subarray(at, at + end - first), first)
   }
 
   /** All of [k,n] goes into memory, and as many rows of [m,k] and of the result as {@link ROWS} bytes hold. */
@@ -273,7 +297,7 @@ export class Scratch {
     const more = bits === 64 ? this.#kernels.matMulScratch(rows, k) >>> 0 : this.#kernels.matMulScratch128(rows, k, n)
     this.#reserve(`matMul by [${k},${n}]`, scratch + more)
     const multiply = this.#kernels[bits === 64 ? 'matMul' : 'matMul128']
-    const memory = new Uint8Array(this.#memory.buffer)
+    const memory = this.#bytes
     memory.set(bytesOf(b), right)
     for (let row = 0; row < m; row += rows) {
       const count = Math.min(rows, m - row)
@@ -290,7 +314,7 @@ export class Scratch {
     const limbs = bits / 64
     const bytes = Math.ceil(a.length / limbs / 8)
     const out = new Uint8Array(bits * bytes)
-    const memory = new Uint8Array(this.#memory.buffer)
+    const memory = this.#bytes
     const strip = bits === 64 ? STRIP : STRIP_128
     const [from, , lows, highs] = this.pointers
     const strips = this.pointers[bits === 64 ? 3 : 4]
@@ -314,7 +338,7 @@ export class Scratch {
 
   chacha20(key: Uint8Array, nonce: Uint8Array, counter: number, length: number): Uint8Array {
     const out = new Uint8Array(length)
-    const memory = new Uint8Array(this.#memory.buffer)
+    const memory = this.#bytes
     const [keyAt, nonceAt, streamAt] = [this.#start, this.#start + 32, this.#start + 48]
     memory.set(key, keyAt)
     memory.set(nonce, nonceAt)
@@ -339,6 +363,7 @@ export class Scratch {
     if (pages <= 0) return
     try {
       this.#memory.grow(pages)
+      this.#look()
     } catch (cause) {
       const [needed, limit] = [end, this.#maximum * PAGE].map((bytes) => Math.ceil(bytes / 2 ** 20))
       throw sottoError(

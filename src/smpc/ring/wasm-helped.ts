@@ -3,7 +3,7 @@ import { isDivisor, sameLength } from './check.ts'
 import type { HelpedKernels, Source, Words } from './kernels.ts'
 import { carriedBits, fewBytes, packedBytes, widthsOf } from './packing.ts'
 import { unfilled } from './pool.ts'
-import { type Incoming, type Operand, operand, type Pointer, type Scratch } from './scratch.ts'
+import { type Incoming, nothing, type Operand, operand, type Pointer, type Scratch } from './scratch.ts'
 import { truncationOffset } from './truncation-offset.ts'
 
 const words = (a: Words): Operand => operand(a, 64)
@@ -15,9 +15,9 @@ const drawn = (source: Source): Incoming => ({ source, bits: 64 })
 function halvesOf(packed: Uint8Array, bits: number, n: number): Operand[] {
   let at = 0
   return widthsOf(bits).map((width) => {
-    const bytes = packed.subarray(at, at + Math.ceil((n * width) / 8))
-    at += bytes.length
-    return { bytes, bits: width }
+    const piece = packed.subarray(at, at + Math.ceil((n * width) / 8))
+    at += piece.length
+    return operand(piece, width)
   })
 }
 
@@ -70,8 +70,6 @@ export function helped64(scratch: Scratch): HelpedKernels {
       const top = new Uint8Array(packedBytes(bits, n))
       const packed = halvesOf(top, bits, n)
       const masked = own === null ? null : made(n)
-      // Of components there is nothing to mask; those operands are then not looked at.
-      const nothing: Operand = { bytes: new Uint8Array(0), bits: 0 }
       const high = packed[1] ?? nothing
       const outputs = [masked === null ? nothing : words(masked), words(quotient), words(before), words(after)]
       const inputs = [
@@ -107,7 +105,6 @@ export function helped64(scratch: Scratch): HelpedKernels {
       const z = truncationOffset(divisor, 64)
       const [c, component] = [made(n), made(n)]
       const carry = new Uint8Array(packedBytes(bits, n))
-      const nothing: Operand = { bytes: new Uint8Array(0), bits: 0 }
       const packed = halvesOf(carry, bits, n)
       const isDrawn = 'next' in top
       if (!isDrawn) isPacked('carryDivision', top, bits, n)
@@ -144,7 +141,6 @@ export function helped64(scratch: Scratch): HelpedKernels {
       isPacked('closeDivision', theirs, bits, n)
       const z = truncationOffset(divisor, 64)
       const out = made(n)
-      const nothing: Operand = { bytes: new Uint8Array(0), bits: 0 }
       const [[low, high = nothing], [otherLow, otherHigh = nothing]] = [mine, theirs].map((packed) =>
         halvesOf(packed, bits, n),
       ) as [[Operand, Operand?], [Operand, Operand?]]
