@@ -163,7 +163,10 @@ function inputsOf(wires: readonly number[], registers: readonly Bits[]): Bits {
   ]
 }
 
-/** This party's summands of the gates of a layer, one after another. */
+/**
+ * This party's summands of the gates of a layer, one after another, with the registers that gates add to: what the parties
+ * hold first of a register is a summand of it as well.
+ */
 function layerSummands(
   seat: Seat,
   { wires, gates }: { readonly wires: readonly number[]; readonly gates: readonly Gate[] },
@@ -178,7 +181,11 @@ function layerSummands(
     gates.map((gate) => wires[gate.right]!),
     registers,
   )
-  return andSummand(seat.zeroPlanes(gates.length * stride), left, right)
+  const added = new Uint8Array(gates.length * stride)
+  gates.forEach(({ into, adds }, i) => {
+    if (adds) added.set(registers[into]![0], i * stride)
+  })
+  return andSummand(ring().xor(seat.zeroPlanes(gates.length * stride), added), left, right)
 }
 
 /** Runs the layers of a circuit. One round and an eighth of a byte for each gate, of each party, a layer. */
@@ -190,9 +197,8 @@ async function runCircuit(
 ): Promise<void> {
   for (const layer of layers) {
     const results = await seat.resharePlanes(layerSummands(seat, layer, registers, stride))
-    layer.gates.forEach(({ into, adds }, i) => {
-      const result = planeOf(results, i, stride)
-      registers[into] = adds ? xorBits(registers[into]!, result) : result
+    layer.gates.forEach(({ into }, i) => {
+      registers[into] = planeOf(results, i, stride)
     })
   }
 }
@@ -207,10 +213,7 @@ async function summandAtRoot(
 ): Promise<Planes> {
   const layers = circuitOf(name, bits).layers
   await runCircuit(seat, layers.slice(0, -1), registers, stride)
-  const last = layers.at(-1)!
-  const [{ into, adds }] = last.gates as [Gate]
-  const summand = layerSummands(seat, last, registers, stride)
-  return adds ? ring().xor(summand, registers[into]![0]) : summand
+  return layerSummands(seat, layers.at(-1)!, registers, stride)
 }
 
 /**
