@@ -9,12 +9,10 @@
 
 import { Option } from 'commander'
 import {
-  batches,
   type Cost,
   fixPrecision,
   giveConsent,
   hook,
-  isSottoError,
   type LabelledImages,
   loadMnist,
   ready,
@@ -24,16 +22,15 @@ import {
   type Worker,
   whoSawWhat,
 } from 'sotto'
+import { accuracyInClear, tensorsOf, trainInClear } from './lib/digits.ts'
 import { type NetworkName, networks } from './lib/networks.ts'
 import { command, isMain, numberFromZero, positiveNumber, printTable, progress, wholeNumber } from './lib/options.ts'
+import { introduce, type ProtocolName, protocolOption, refusalOf, sentByAParty, serversOf } from './lib/secrets.ts'
 import { startWorkers, type WorkerKind, workersOption } from './lib/workers.ts'
-
-const protocols = ['replicated', 'additive'] as const
 
 export interface EncryptedTrainingOptions {
   network: NetworkName
-  /** 'replicated' among three parties; 'additive' takes a provider besides. */
-  protocol: (typeof protocols)[number]
+  protocol: ProtocolName
   epochs: number
   batchSize: number
   optimizer: SecretOptimizer['kind']
@@ -68,17 +65,6 @@ const JOB = 'digits'
 /** Images that are shared together: as floats 19 MB, as shares twice as much. */
 const TOGETHER = 6000
 
-/** Images as the network takes them, and labels as its loss does. */
-function tensorsOf(rows: LabelledImages, network: NetworkName): { x: tf.Tensor; y: tf.Tensor } {
-  const { inputShape, labels } = networks[network]
-  return tf.tidy(() => {
-    const x = rows.images().reshape([rows.count, ...inputShape])
-    const numbers = rows.labelsTensor()
-    const y = labels === 'digits' ? tf.oneHot(numbers, 10) : tf.greaterEqual(numbers, 5).reshape([rows.count, 1])
-    return { x, y: y.cast('float32') }
-  })
-}
-
 /** Rows, a few thousand at a time. */
 function* blocks(rows: LabelledImages): Iterable<LabelledImages> {
   for (let at = 0; at < rows.count; at += TOGETHER) yield rows.slice(at, Math.min(rows.count, at + TOGETHER))
@@ -99,9 +85,6 @@ async function bring(olga: Worker, train: LabelledImages, network: NetworkName, 
   return block
 }
 
-const sentBy = ({ bytes }: Cost, isToEach: boolean, parties: number): number =>
-  isToEach ? bytes * (parties - 1) : bytes
-
 export async function encryptedTraining(options: EncryptedTrainingOptions): Promise<EncryptedTrainingResult> {
   const { network, protocol, batchSize, epochs, seed, limit } = options
   const { of, loss, make } = networks[network]
@@ -110,21 +93,13 @@ export async function encryptedTraining(options: EncryptedTrainingOptions): Prom
   const { train, test, source } = await loadMnist(limit > 0 ? { limit } : {})
   const tested = options.test > 0 ? test.slice(0, Math.min(options.test, test.count)) : test
 
-  const isAdditive = protocol === 'additive'
   await using workers = await startWorkers(options.workers, ['olga', 'server0', 'server1', 'server2', 'dealer'], {
     identity: 'dana',
   })
   const [home, ...others] = workers.all
-  const [server0, server1, server2, dealer] = others
-  const parties = [server0, server1, server2]
-  const members = isAdditive ? others : parties
-  const sharing = isAdditive ? { provider: dealer } : { protocol }
-  // Olga says at each worker whom she means by these names, so that nobody else can be put in their place.
-  for (const worker of [home, ...members]) {
-    const peers = [home, ...members].filter((peer) => peer !== worker)
-    worker.as('olga').addWorkers(peers)
-    worker.addWorkers(peers)
-  }
+  const servers = serversOf(protocol, others)
+  const { parties, members, sharing } = servers
+  introduce([home, ...members], ['olga'])
   const names = members.map(({ id }) => id)
   const count = await bring(home.as('olga'), train, network, names)
   console.log(`olga has ${train.count} images (${source}); ${names.join(', ')} may have shares of them`)
@@ -174,10 +149,7 @@ export async function encryptedTraining(options: EncryptedTrainingOptions): Prom
       seconds += ms / 1000
       steps += perEpoch
       if (refusal === '') {
-        refusal = await secret.evaluate(x, y).then(
-          () => 'seen in clear',
-          (error: unknown) => (isSottoError(error) ? `${error.code}: ${error.message}` : String(error)),
-        )
+        refusal = await refusalOf(secret.evaluate(x, y))
         console.log(`Dana asks how well the network does, and olga has not consented:\n${refusal}`)
         const parts = parties.map((party) => party.as('olga'))
         giveConsent(parts, { job: JOB, to: 'dana' })
@@ -193,7 +165,7 @@ export async function encryptedTraining(options: EncryptedTrainingOptions): Prom
   const opened = accuracyInClear(trained, own, network)
   const plain = options.plain === true ? await plainAccuracy(train, own, options) : null
   const { rounds } = cost!
-  const bytes = sentBy(cost!, isAdditive, parties.length)
+  const bytes = sentByAParty(cost!, servers)
   printTable(
     `Network ${network} on ${train.count} images (${source}), batches of ${batchSize}, ${protocol}`,
     ['', 'in secret'],
@@ -230,40 +202,11 @@ async function plainAccuracy(
   const model = networks[network].make(seed)
   const { kind, learningRate, momentum = 0 } = { momentum: 0, ...optimizerOf(options) }
   const descent = momentum > 0 ? tf.train.momentum(learningRate!, momentum) : tf.train.sgd(learningRate!)
-  const loss = (y: tf.Tensor, scores: tf.Tensor): tf.Tensor =>
-    networks[network].labels === 'digits'
-      ? tf.losses.softmaxCrossEntropy(y, scores)
-      : tf.losses.sigmoidCrossEntropy(y, scores)
-  model.compile({ optimizer: kind === 'sgd' ? descent : tf.train.adam(learningRate), loss })
-  const { x, y } = tensorsOf(train, network)
-  for (let epoch = 1; epoch <= epochs; epoch++) {
-    // The order that `fit` takes from this seed.
-    for (const rows of batches(train.count, { batchSize, seed: 1000 * seed + epoch })) {
-      const [images, labels] = [x, y].map((all) => tf.gather(all, tf.tensor1d(rows, 'int32')))
-      await model.trainOnBatch(images!, labels!)
-      tf.dispose([images!, labels!])
-    }
-  }
+  const optimizer = kind === 'sgd' ? descent : tf.train.adam(learningRate)
+  await trainInClear(model, train, network, { optimizer, epochs, batchSize, seed })
   const accuracy = accuracyInClear(model, tested, network)
-  tf.dispose([x, y])
   model.dispose()
   return accuracy
-}
-
-/** Of a model that is here. */
-function accuracyInClear(
-  model: tf.LayersModel,
-  { x, y }: { x: tf.Tensor; y: tf.Tensor },
-  network: NetworkName,
-): number {
-  return tf.tidy(() => {
-    const scores = model.predict(x, { batchSize: 500 }) as tf.Tensor
-    const right =
-      networks[network].labels === 'digits'
-        ? tf.equal(scores.argMax(1), y.argMax(1))
-        : tf.equal(tf.greater(scores, 0), tf.greater(y, 0.5))
-    return right.cast('float32').mean().dataSync()[0]!
-  })
 }
 
 if (isMain(import.meta.url)) {
@@ -271,7 +214,7 @@ if (isMain(import.meta.url)) {
     .addOption(
       new Option('--network <letter>', 'see examples/lib/networks.ts').choices(Object.keys(networks)).default('A'),
     )
-    .addOption(new Option('--protocol <name>', 'how secrets are kept').choices(protocols).default('replicated'))
+    .addOption(protocolOption())
     .option('--epochs <n>', 'passes over the images', wholeNumber, 5)
     .option('--batch-size <n>', 'images trained on together', wholeNumber, 128)
     .addOption(new Option('--optimizer <name>', 'the rule').choices(['sgd', 'adam', 'amsgrad']).default('sgd'))

@@ -10,7 +10,6 @@
 import {
   fixPrecision,
   hook,
-  isSottoError,
   type LabelledImages,
   type LabelledMessage,
   loadMnist,
@@ -22,6 +21,7 @@ import {
   whoSawWhat,
 } from 'sotto'
 import { command, isMain, printTable, progress, wholeNumber } from './lib/options.ts'
+import { refusalOf } from './lib/secrets.ts'
 import { featuresOf, isSpam } from './lib/spam.ts'
 import { startWorkers, type WorkerKind, workersOption } from './lib/workers.ts'
 
@@ -97,10 +97,7 @@ async function spamInSecret(
   const [found] = await sam.search(['#messages'])
   const verdicts = secret.apply(found!.fixPrecision().share([olga, sam], { provider: carol }))
   verdicts.revealTo(sam, { tags: ['#verdicts'] })
-  const refusal = await verdicts.reveal().then(
-    () => 'seen in clear',
-    (error: unknown) => (isSottoError(error) ? `${error.code}: ${error.message.split(';')[0]}` : String(error)),
-  )
+  const refusal = await refusalOf(verdicts.reveal())
   await sam.flush()
 
   // Sam's part.

@@ -1,4 +1,5 @@
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { encryptedInference } from '../../examples/encrypted-inference.ts'
 import { encryptedTraining } from '../../examples/encrypted-training.ts'
 import { federatedSpam } from '../../examples/federated-spam.ts'
 import { pointers } from '../../examples/pointers.ts'
@@ -168,6 +169,43 @@ describe('examples', () => {
     expect(seen).toHaveLength(1)
     expect(seen[0]).toMatch(/^│ olga +│ float32 \[256,784\] #images #block-0 +│ olga/)
   })
+
+  it.each(['replicated', 'additive'] as const)(
+    'encrypted-inference: classes come to the owner of the images alone, %s',
+    async (protocol) => {
+      const { accuracy, otherClasses, refusals, batch } = await encryptedInference({
+        network: 'A',
+        protocol,
+        opens: 'class',
+        images: 60,
+        batchSize: 40,
+        epochs: 2,
+        limit: 1000,
+        seed: 1,
+        workers: 'virtual',
+      })
+      // Guessing gets a tenth of them.
+      expect(accuracy.plain).toBeGreaterThan(0.5)
+      // Of sixty, one that is nearly a tie may be taken for another.
+      expect(otherClasses).toBeLessThanOrEqual(1)
+      expect(Math.abs(accuracy.secret - accuracy.plain)).toBeLessThanOrEqual(otherClasses / 60)
+      expect(refusals.dana).toMatch(/^ERR_PERMISSION: reveal: .*private to image-owner, model-owner/)
+      expect(refusals.modelOwner).toMatch(/^ERR_PERMISSION: fetch: /)
+      expect(batch.rounds).toBeGreaterThan(0)
+      const rows = printed().split('\n')
+      const saw = (what: RegExp) => rows.filter((row) => what.test(row) && !row.includes('nothing of'))
+      // Images, weights and classes came to nobody but those who brought them, and to whom they were opened.
+      const images = saw(/float32 \[[24]0,784\]/)
+      expect(images).toHaveLength(2)
+      for (const row of images) expect(row).toMatch(/^│ image-owner .*│ image-owner +│ send /)
+      const weights = saw(/#weights/)
+      expect(weights).toHaveLength(6)
+      for (const row of weights) expect(row).toMatch(/^│ model-owner .*│ model-owner +│ send /)
+      const classes = saw(/int32 \[[24]0\]/)
+      expect(classes).toHaveLength(4)
+      for (const row of classes) expect(row).toMatch(/^│ image-owner .*allowed by image-owner, model-owner/)
+    },
+  )
 
   const isLong = process.env['SOTTO_LONG'] !== undefined
   it.runIf(isLong).each(['A', 'B', 'C', 'D'] as const)(

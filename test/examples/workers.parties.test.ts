@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline'
 import { pathToFileURL } from 'node:url'
 import { hook, ready, sumOf, tf } from 'sotto'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { encryptedInference } from '../../examples/encrypted-inference.ts'
 import { federatedSpam } from '../../examples/federated-spam.ts'
 import { startScript, startWorkerProcess } from '../../examples/lib/processes.ts'
 import { startWorkers, type WorkerKind, workerKinds } from '../../examples/lib/workers.ts'
@@ -76,6 +77,25 @@ describe('examples give the same', () => {
 
   it('secret-spam, on sockets', async () => {
     await compareSecretSpam('socket', { rounds: 1, dimension: 64, limit: 200 })
+  })
+
+  it('encrypted-inference, on sockets', async () => {
+    const { accuracy, otherClasses, refusals } = await encryptedInference({
+      network: 'A',
+      protocol: 'replicated',
+      opens: 'scores',
+      images: 16,
+      batchSize: 16,
+      epochs: 2,
+      limit: 512,
+      seed: 1,
+      workers: 'socket',
+    })
+    // Guessing gets a tenth; a digit that is nearly a tie may be taken for another.
+    expect(accuracy.plain).toBeGreaterThan(0.3)
+    expect(otherClasses).toBeLessThanOrEqual(1)
+    expect(refusals.dana).toMatch(/^ERR_PERMISSION/)
+    expect(refusals.modelOwner).toMatch(/^ERR_PERMISSION/)
   })
 })
 
