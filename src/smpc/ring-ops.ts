@@ -11,6 +11,7 @@ import { opRow } from '../tensor/ops.ts'
 import {
   broadcastShapes,
   type ConvAttrs,
+  normalizeAxes,
   normalizeAxis,
   type Shape,
   type Spec,
@@ -19,11 +20,13 @@ import {
   sizeOf,
 } from '../tensor/shape.ts'
 import { strideOf } from './circuits.ts'
+import { conv2d, conv2dFilter, conv2dInput, windowsBack, windowsOf } from './convolutions.ts'
 import { ring } from './ring/choose.ts'
 import { wordsPerElement } from './ring/kernels.ts'
 import { indicesOf, isMove, type Move, moves, type PublicIndices, splitArgs } from './ring/moves.ts'
 import type { RingTensor } from './ring/tensor.ts'
 import * as rt from './ring/tensor.ts'
+import { isViewMove, moved, movedBack, spread } from './views.ts'
 
 export interface RingRow {
   readonly kind: 'linear' | 'bilinear' | 'nonlinear' | 'public'
@@ -57,8 +60,31 @@ const elementwise = (name: string, kind: RingRow['kind'], f: Binary): RingRow =>
   kind,
   operands: [2, 2],
   shapes: shapesLike(name),
-  clear: ([a, b]) => [f(a!, b!)],
+  clear: ([a, b]) => {
+    const shape = broadcastShapes(name, a!.shape, b!.shape)
+    const [x, y] = [a!, b!].map((operand) => (sizeOf(operand.shape) > 1 ? spread(operand, shape) : operand))
+    return [f(x!, y!)]
+  },
 })
+
+/** Sum over axes, which come to stand last. */
+function summed(x: RingTensor, axis: readonly number[] | undefined, keepDims: boolean): RingTensor {
+  const axes = normalizeAxes('sum', axis, x.shape.length)
+  const kept = [...x.shape.keys()].filter((i) => !axes.includes(i))
+  const perm = [...kept, ...axes.sort((a, b) => a - b)]
+  const shape = x.shape.flatMap((d, i) => (axes.includes(i) ? (keepDims ? [1] : []) : [d]))
+  const turned = perm.every((from, i) => from === i)
+    ? x
+    : moved('transpose', [x], [perm], [perm.map((i) => x.shape[i]!)])[0]!
+  return rt.reshaped(
+    rt.sum(
+      turned,
+      perm.slice(kept.length).map((_, i) => kept.length + i),
+      false,
+    ),
+    shape,
+  )
+}
 
 /** A bilinear map with the attributes of a row of the op table. */
 const bilinear = <A>(name: string, f: (a: RingTensor, b: RingTensor, attrs: A) => RingTensor): RingRow => ({
@@ -93,16 +119,12 @@ function moving(name: Move): RingRow {
         attrs,
       )
       if (keepsOrder.has(name)) return [rt.reshaped(values[0]!, shapes[0]!)]
-      if (name === 'transpose') {
-        const [x] = values as readonly [RingTensor]
-        const perm = (attrs[0] as readonly number[] | undefined) ?? [...x.shape.keys()].reverse()
-        return [rt.ringTensor(x.ring, shapes[0]!, rt.permuted(x, perm))]
-      }
       if (name === 'gather') {
         const [x] = values as readonly [RingTensor]
         const [{ values: indices }, axis = 0] = attrs as [PublicIndices, number?]
         return [rt.slicesAt(x, indices, normalizeAxis('gather', axis, x.shape.length), shapes[0]!)]
       }
+      if (isViewMove(name)) return moved(name, values, attrs, shapes)
       const lists = indicesOf(
         name,
         values.map(({ shape }) => shape),
@@ -210,7 +232,7 @@ const rows = {
     shapes: shapesLike('sum'),
     clear: ([x], attrs) => {
       const { axis, keepDims } = attrsLike<{ axis: number[] | undefined; keepDims: boolean }>('sum', attrs)
-      return [rt.sum(x!, axis, keepDims)]
+      return [summed(x!, axis, keepDims)]
     },
   },
   /** Running sums along an axis. */
@@ -237,7 +259,14 @@ const rows = {
     },
     clear: (values, [name, shapes, args]) => {
       const given = shapes as readonly Shape[]
-      const lists = indicesOf(name as Move, given, args as readonly unknown[])
+      const [move, more] = [name as Move, args as readonly unknown[]]
+      const there = movingRows[move].shapes(given, more)
+      if (values.length !== there.length || !values.every(({ shape }, i) => sameShape(shape, there[i]!))) {
+        throw sottoError('ERR_SHAPE', `moveBack: ${there.map(showShape).join(', ')} expected`, { op: 'moveBack' })
+      }
+      if (keepsOrder.has(move)) return [rt.reshaped(values[0]!, given[0]!)]
+      if (isViewMove(move)) return movedBack(move, values, more, given)
+      const lists = indicesOf(move, given, more)
       const size = given.reduce((total, shape) => total + sizeOf(shape), 0)
       const { ring: bits } = values[0]!
       const whole = values
@@ -259,13 +288,7 @@ const rows = {
     shapes: ([x], [filter, attrs]) => [windowShape(x!, filter as [number, number], attrs as ConvAttrs)],
     clear: ([x], attrs) => {
       const [filter, conv] = attrs as [[number, number], ConvAttrs]
-      return [
-        {
-          ring: x!.ring,
-          shape: windowShape(x!.shape, filter, conv),
-          data: ring(x!.ring).gather(x!.data, rt.windowsOf(x!.shape, filter, conv).indices),
-        },
-      ]
+      return [windowsOf(x!, filter, conv)]
     },
   },
   /** The gradient of `windows`. Attributes: the filter, its attributes, the shape of the image. */
@@ -274,9 +297,7 @@ const rows = {
     operands: [1, 1],
     shapes: (_, [, , image]) => [shapeAttr('windowsBack', image)],
     clear: ([dy], [filter, attrs, image]) => {
-      const shape = image as Shape
-      const { indices } = rt.windowsOf(shape, filter as [number, number], attrs as ConvAttrs)
-      return [{ ring: dy!.ring, shape, data: ring(dy!.ring).scatterAdd(dy!.data, indices, sizeOf(shape)) }]
+      return [windowsBack(dy!, filter as [number, number], attrs as ConvAttrs, image as Shape)]
     },
   },
 
@@ -285,20 +306,20 @@ const rows = {
   /** Products of matrices. */
   matMul: bilinear<rt.MatMulAttrs>('matMul', rt.matMul),
   /** Convolution of [batch, height, width, in] with [height, width, in, out]. */
-  conv2d: bilinear<ConvAttrs>('conv2d', rt.conv2d),
+  conv2d: bilinear<ConvAttrs>('conv2d', conv2d),
   /** Gradient of a convolution for its filter. Operands: x, dy. Attributes: shape of the filter, those of the convolution. */
   conv2dFilter: {
     kind: 'bilinear',
     operands: [2, 2],
     shapes: (_, [filter]) => [shapeAttr('conv2dFilter', filter)],
-    clear: ([x, dy], [filter, attrs]) => [rt.conv2dFilter(x!, dy!, filter as Shape, attrs as ConvAttrs)],
+    clear: ([x, dy], [filter, attrs]) => [conv2dFilter(x!, dy!, filter as Shape, attrs as ConvAttrs)],
   },
   /** Gradient of a convolution for its input. Operands: dy, filter. Attributes: shape of x, those of the convolution. */
   conv2dInput: {
     kind: 'bilinear',
     operands: [2, 2],
     shapes: (_, [x]) => [shapeAttr('conv2dInput', x)],
-    clear: ([dy, filter], [x, attrs]) => [rt.conv2dInput(dy!, filter!, x as Shape, attrs as ConvAttrs)],
+    clear: ([dy, filter], [x, attrs]) => [conv2dInput(dy!, filter!, x as Shape, attrs as ConvAttrs)],
   },
   /** x². Half of what a product opens. */
   square: {

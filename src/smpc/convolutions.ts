@@ -1,0 +1,82 @@
+/**
+ * Convolutions and poolings of some images at a time: laid out as windows, an image takes as much room as it has pixels under each
+ * filter, and the images of a batch together take more than any cache has.
+ */
+import type { ConvAttrs, Shape } from '../tensor/shape.ts'
+import { sizeOf } from '../tensor/shape.ts'
+import { ring } from './ring/choose.ts'
+import { wordsPerElement } from './ring/kernels.ts'
+import type { RingTensor } from './ring/tensor.ts'
+import * as rt from './ring/tensor.ts'
+
+/** Elements of windows that are laid out together: of 64 bits 1 MB. A single image may have more. */
+const TOGETHER = 2 ** 17
+
+/** From an image to another, exclusive. */
+type Part = readonly [number, number]
+
+function partsOf(x: Shape, [height, width]: Shape, attrs: ConvAttrs): Part[] {
+  const batch = x[0]!
+  const each = sizeOf(rt.windowsShape([1, ...x.slice(1)], [height!, width!], attrs))
+  const step = Math.max(1, Math.floor(TOGETHER / Math.max(1, each)))
+  return Array.from({ length: Math.ceil(batch / step) }, (_, i) => [i * step, Math.min(batch, (i + 1) * step)])
+}
+
+/** Some images, without a copy. */
+function imagesOf({ ring, shape: [, ...image], data }: RingTensor, [from, to]: Part): RingTensor {
+  const size = wordsPerElement(ring) * sizeOf(image)
+  return { ring, shape: [to - from, ...image], data: data.subarray(from * size, to * size) }
+}
+
+/** What is made of each part, one after another. */
+function joined(parts: readonly Part[], of: (part: Part) => RingTensor, whole: RingTensor) {
+  const size = whole.data.length / Math.max(1, whole.shape[0]!)
+  for (const part of parts) whole.data.set(of(part).data, part[0] * size)
+  return whole
+}
+
+/** x [batch, height, width, in] with a filter [height, width, in, out]. */
+export function conv2d(x: RingTensor, filter: RingTensor, attrs: ConvAttrs): RingTensor {
+  const [batch, height, width] = rt.windowsShape(x.shape, [filter.shape[0]!, filter.shape[1]!], attrs)
+  const whole = rt.ringZeros(x.ring, [batch, height, width, filter.shape[3]!])
+  return joined(partsOf(x.shape, filter.shape, attrs), (part) => rt.conv2d(imagesOf(x, part), filter, attrs), whole)
+}
+
+/** The gradient of {@link conv2d} for its filter, from x and the gradient of the result. */
+export function conv2dFilter(x: RingTensor, dy: RingTensor, filter: Shape, attrs: ConvAttrs): RingTensor {
+  return partsOf(x.shape, filter, attrs)
+    .map((part) => rt.conv2dFilter(imagesOf(x, part), imagesOf(dy, part), filter, attrs))
+    .reduce(rt.add, rt.ringZeros(x.ring, filter))
+}
+
+/** The gradient of {@link conv2d} for its input, from the gradient of the result and the filter. */
+export function conv2dInput(dy: RingTensor, filter: RingTensor, x: Shape, attrs: ConvAttrs): RingTensor {
+  const back = (part: Part): RingTensor =>
+    rt.conv2dInput(imagesOf(dy, part), filter, [part[1] - part[0], ...x.slice(1)], attrs)
+  return joined(partsOf(x, filter.shape, attrs), back, rt.ringZeros(dy.ring, x))
+}
+
+type Filter = readonly [number, number]
+
+/** The windows of a pooling, one after another: [batch, height, width, filter height · filter width, channels]. */
+export function windowsOf(x: RingTensor, filter: Filter, attrs: ConvAttrs): RingTensor {
+  const [batch, height, width, taps] = rt.windowsShape(x.shape, filter, attrs)
+  const channels = x.shape[3]!
+  const windows = (part: Part): RingTensor => {
+    const { shape, data } = imagesOf(x, part)
+    const { indices } = rt.windowsOf(shape, filter, attrs)
+    return rt.ringTensor(x.ring, [indices.length], ring(x.ring).gather(data, indices))
+  }
+  const shape = [batch, height, width, channels === 0 ? 0 : taps / channels, channels]
+  return joined(partsOf(x.shape, filter, attrs), windows, rt.ringZeros(x.ring, shape))
+}
+
+/** The gradient of {@link windowsOf} for the image. */
+export function windowsBack(dy: RingTensor, filter: Filter, attrs: ConvAttrs, x: Shape): RingTensor {
+  const back = (part: Part): RingTensor => {
+    const { indices } = rt.windowsOf([part[1] - part[0], ...x.slice(1)], filter, attrs)
+    const size = sizeOf([part[1] - part[0], ...x.slice(1)])
+    return rt.ringTensor(dy.ring, [size], ring(dy.ring).scatterAdd(imagesOf(dy, part).data, indices, size))
+  }
+  return joined(partsOf(x, filter, attrs), back, rt.ringZeros(dy.ring, x))
+}
