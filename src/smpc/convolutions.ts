@@ -1,9 +1,9 @@
 /**
- * Convolutions and poolings of some images at a time: laid out as windows, an image takes as much room as it has pixels under each
- * filter, and the images of a batch together take more than any cache has.
+ * Convolutions and poolings of some images at a time: laid out as windows, an image takes as much room as it has pixels
+ * under each filter. Those of a whole batch are more than any cache holds, and the lists of where they come from more than
+ * are kept (`ring/moves.ts`), so that every step would make them anew.
  */
-import type { ConvAttrs, Shape } from '../tensor/shape.ts'
-import { sizeOf } from '../tensor/shape.ts'
+import { type ConvAttrs, type Shape, sizeOf } from '../tensor/shape.ts'
 import { ring } from './ring/choose.ts'
 import { wordsPerElement } from './ring/kernels.ts'
 import type { RingTensor } from './ring/tensor.ts'
@@ -15,6 +15,7 @@ const TOGETHER = 2 ** 17
 /** From an image to another, exclusive. */
 type Part = readonly [number, number]
 
+/** The parts of a batch x [batch, height, width, in] under a filter. */
 function partsOf(x: Shape, [height, width]: Shape, attrs: ConvAttrs): Part[] {
   const batch = x[0]!
   const each = sizeOf(rt.windowsShape([1, ...x.slice(1)], [height!, width!], attrs))
@@ -29,7 +30,7 @@ function imagesOf({ ring, shape: [, ...image], data }: RingTensor, [from, to]: P
 }
 
 /** What is made of each part, one after another. */
-function joined(parts: readonly Part[], of: (part: Part) => RingTensor, whole: RingTensor) {
+function joined(parts: readonly Part[], of: (part: Part) => RingTensor, whole: RingTensor): RingTensor {
   const size = whole.data.length / Math.max(1, whole.shape[0]!)
   for (const part of parts) whole.data.set(of(part).data, part[0] * size)
   return whole

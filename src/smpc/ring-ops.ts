@@ -67,7 +67,7 @@ const elementwise = (name: string, kind: RingRow['kind'], f: Binary): RingRow =>
   },
 })
 
-/** Sum over axes, which come to stand last. */
+/** Sum over axes, which are brought to the end before: by views, where {@link rt.sum} would list every element. */
 function summed(x: RingTensor, axis: readonly number[] | undefined, keepDims: boolean): RingTensor {
   const axes = normalizeAxes('sum', axis, x.shape.length)
   const kept = [...x.shape.keys()].filter((i) => !axes.includes(i))
@@ -76,14 +76,8 @@ function summed(x: RingTensor, axis: readonly number[] | undefined, keepDims: bo
   const turned = perm.every((from, i) => from === i)
     ? x
     : moved('transpose', [x], [perm], [perm.map((i) => x.shape[i]!)])[0]!
-  return rt.reshaped(
-    rt.sum(
-      turned,
-      perm.slice(kept.length).map((_, i) => kept.length + i),
-      false,
-    ),
-    shape,
-  )
+  const last = axes.map((_, i) => kept.length + i)
+  return rt.reshaped(rt.sum(turned, last, false), shape)
 }
 
 /** A bilinear map with the attributes of a row of the op table. */
