@@ -130,6 +130,24 @@ describe('a model in secret', () => {
     await owner.close()
   })
 
+  it('takes the relu of a convolution after a max pooling, where there are fewer elements', () => {
+    const { parties: among, options } = parties(3, 'replicated')
+    const pooling = () => tf.layers.maxPooling2d({ poolSize: 2 })
+    const costOf = (activation: 'relu' | 'linear', ...rest: tf.layers.Layer[]) => {
+      const conv = tf.layers.conv2d({ filters: 2, kernelSize: 3, activation, inputShape: [8, 8, 1], ...seeded(6) })
+      const secret = tf.sequential({ layers: [conv, ...rest] }).share(among, options)
+      return secret.apply(input([2, 8, 8, 1]).fixPrecision().share(among, options)).cost
+    }
+    const without = costOf('linear', pooling())
+    const written = costOf('relu', pooling())
+    expect(written).toEqual(costOf('linear', pooling(), tf.layers.activation({ activation: 'relu' })))
+    // A quarter of the pixels that a relu before would be of: 2·6·6·2 of them come out of the convolution.
+    const apart = { rounds: written.rounds - without.rounds, bytes: written.bytes - without.bytes }
+    const { rounds, bytes } = input([2, 3, 3, 2]).fixPrecision().share(among, options).relu().cost
+    expect(apart.rounds).toBe(rounds)
+    expect(apart.bytes).toBeCloseTo(bytes, 3)
+  })
+
   it('refuses a layer and an activation that it does not know, before anything is shared', async () => {
     const { parties: among, options } = parties(2)
     const lstm = tf.sequential({ layers: [tf.layers.lstm({ units: 2, inputShape: [3, 2] })] })
