@@ -6,6 +6,7 @@
 import { type ConvAttrs, type Shape, sizeOf } from '../tensor/shape.ts'
 import { ring } from './ring/choose.ts'
 import { wordsPerElement } from './ring/kernels.ts'
+import { recycle } from './ring/pool.ts'
 import type { RingTensor } from './ring/tensor.ts'
 import * as rt from './ring/tensor.ts'
 
@@ -29,10 +30,14 @@ function imagesOf({ ring, shape: [, ...image], data }: RingTensor, [from, to]: P
   return { ring, shape: [to - from, ...image], data: data.subarray(from * size, to * size) }
 }
 
-/** What is made of each part, one after another. */
+/** What is made of each part, and nobody else has, one after another. */
 function joined(parts: readonly Part[], of: (part: Part) => RingTensor, whole: RingTensor): RingTensor {
   const size = whole.data.length / Math.max(1, whole.shape[0]!)
-  for (const part of parts) whole.data.set(of(part).data, part[0] * size)
+  for (const part of parts) {
+    const { data } = of(part)
+    whole.data.set(data, part[0] * size)
+    recycle(data)
+  }
   return whole
 }
 

@@ -11,7 +11,6 @@ import { opRow } from '../tensor/ops.ts'
 import {
   broadcastShapes,
   type ConvAttrs,
-  normalizeAxes,
   normalizeAxis,
   type Shape,
   type Spec,
@@ -66,19 +65,6 @@ const elementwise = (name: string, kind: RingRow['kind'], f: Binary): RingRow =>
     return [f(x!, y!)]
   },
 })
-
-/** Sum over axes, which are brought to the end before: by views, where {@link rt.sum} would list every element. */
-function summed(x: RingTensor, axis: readonly number[] | undefined, keepDims: boolean): RingTensor {
-  const axes = normalizeAxes('sum', axis, x.shape.length)
-  const kept = [...x.shape.keys()].filter((i) => !axes.includes(i))
-  const perm = [...kept, ...axes.sort((a, b) => a - b)]
-  const shape = x.shape.flatMap((d, i) => (axes.includes(i) ? (keepDims ? [1] : []) : [d]))
-  const turned = perm.every((from, i) => from === i)
-    ? x
-    : moved('transpose', [x], [perm], [perm.map((i) => x.shape[i]!)])[0]!
-  const last = axes.map((_, i) => kept.length + i)
-  return rt.reshaped(rt.sum(turned, last, false), shape)
-}
 
 /** A bilinear map with the attributes of a row of the op table. */
 const bilinear = <A>(name: string, f: (a: RingTensor, b: RingTensor, attrs: A) => RingTensor): RingRow => ({
@@ -226,7 +212,7 @@ const rows = {
     shapes: shapesLike('sum'),
     clear: ([x], attrs) => {
       const { axis, keepDims } = attrsLike<{ axis: number[] | undefined; keepDims: boolean }>('sum', attrs)
-      return [summed(x!, axis, keepDims)]
+      return [rt.sum(x!, axis, keepDims)]
     },
   },
   /** Running sums along an axis. */
