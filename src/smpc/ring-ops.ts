@@ -25,7 +25,7 @@ import { wordsPerElement } from './ring/kernels.ts'
 import { indicesOf, isMove, type Move, moves, type PublicIndices, splitArgs } from './ring/moves.ts'
 import type { RingTensor } from './ring/tensor.ts'
 import * as rt from './ring/tensor.ts'
-import { isViewMove, moved, movedBack, spread } from './views.ts'
+import { isViewMove, moved, movedBack } from './views.ts'
 
 export interface RingRow {
   readonly kind: 'linear' | 'bilinear' | 'nonlinear' | 'public'
@@ -59,11 +59,7 @@ const elementwise = (name: string, kind: RingRow['kind'], f: Binary): RingRow =>
   kind,
   operands: [2, 2],
   shapes: shapesLike(name),
-  clear: ([a, b]) => {
-    const shape = broadcastShapes(name, a!.shape, b!.shape)
-    const [x, y] = [a!, b!].map((operand) => (sizeOf(operand.shape) > 1 ? spread(operand, shape) : operand))
-    return [f(x!, y!)]
-  },
+  clear: ([a, b]) => [f(a!, b!)],
 })
 
 /** A bilinear map with the attributes of a row of the op table. */

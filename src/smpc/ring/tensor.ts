@@ -12,8 +12,9 @@ import {
 import { ring } from './choose.ts'
 import { signExtended } from './javascript128.ts'
 import { type RingBits, type RingKernels, type Words, wordsPerElement } from './kernels.ts'
-import { areInside, cached, indicesOf } from './moves.ts'
+import { areInside, cached } from './moves.ts'
 import { recycle, unfilled } from './pool.ts'
+import { copyView, spreadView, stridesOf, wholeOf } from './strided.ts'
 
 /** Elements row by row. Never changed once made. */
 export interface RingTensor {
@@ -31,6 +32,12 @@ export const ringZeros = (ring: RingBits, shape: Shape): RingTensor => ({
   ring,
   shape,
   data: new BigUint64Array(wordsPerElement(ring) * sizeOf(shape)),
+})
+/** One of which every element is written before anybody sees it. */
+export const unfilledTensor = (ring: RingBits, shape: Shape): RingTensor => ({
+  ring,
+  shape,
+  data: new BigUint64Array(unfilled((ring / 8) * sizeOf(shape))),
 })
 /** Of numbers, mod 2^l, row by row. */
 export function ringOf(ring: RingBits, shape: Shape, values: readonly bigint[]): RingTensor {
@@ -89,19 +96,9 @@ export function spread(x: RingTensor, shape: Shape): RingTensor {
   if (size === sizeOf(shape)) return reshaped(x, shape)
   if (size === 1 && bits === 64) return ringTensor(64, shape, new BigUint64Array(sizeOf(shape)).fill(x.data[0]!))
   if (size === 1) return ringTensor(bits, shape, ring(bits).gather(x.data, new Int32Array(sizeOf(shape))))
-  if (sizeOf(shape) === 0) return ringZeros(bits, shape)
-  // A row for each of many, as a bias.
-  if (sizeOf(shape.slice(shape.length - x.shape.length)) === size)
-    return ringTensor(bits, shape, repeated(x.data, sizeOf(shape) / size))
-  return { ring: bits, shape, data: ring(bits).gather(x.data, indicesOf('broadcastTo', [x.shape], [shape])[0]!) }
-}
-
-/** Words over and over. */
-function repeated(words: Words, times: number): Words {
-  const out = new BigUint64Array(unfilled(times * words.byteLength))
-  out.set(words)
-  for (let filled = words.length; filled < out.length; filled *= 2) out.copyWithin(filled, 0, filled)
-  return out
+  const result = unfilledTensor(bits, shape)
+  copyView(bits, shape, x.data, spreadView(x.shape, shape), result.data, wholeOf(shape))
+  return result
 }
 
 const elementwise =
@@ -198,24 +195,27 @@ export function permuted(x: RingTensor, perm: readonly number[]): Words {
     const columns = sizeOf(x.shape.slice(first))
     return ring(x.ring).transpose(x.data, countOf(x) / columns, columns)
   }
-  return ring(x.ring).gather(x.data, indicesOf('transpose', [x.shape], [perm])[0]!)
+  const result = unfilledTensor(x.ring, perm.map((axis) => x.shape[axis]!)) // biome-ignore format: short
+  const strides = stridesOf(x.shape)
+  const from = { at: 0, strides: perm.map((axis) => strides[axis]!) }
+  copyView(x.ring, result.shape, x.data, from, result.data, wholeOf(result.shape))
+  return result.data
 }
 
 /** Slices along an axis, in the order in which they are named. */
 export function slicesAt(x: RingTensor, indices: readonly number[], axis: number, shape: Shape): RingTensor {
   areInside(indices, x.shape[axis]!, axis)
-  const limbs = wordsPerElement(x.ring)
-  const inner = limbs * sizeOf(x.shape.slice(axis + 1))
+  const inner = wordsPerElement(x.ring) * sizeOf(x.shape.slice(axis + 1))
   const block = inner * x.shape[axis]!
-  const data = new BigUint64Array(unfilled(8 * limbs * sizeOf(shape)))
+  const result = unfilledTensor(x.ring, shape)
   let at = 0
   for (let from = 0; from < x.data.length; from += block) {
     for (const index of indices) {
-      data.set(x.data.subarray(from + index * inner, from + (index + 1) * inner), at)
+      result.data.set(x.data.subarray(from + index * inner, from + (index + 1) * inner), at)
       at += inner
     }
   }
-  return { ring: x.ring, shape, data }
+  return result
 }
 
 /** Running sums along an axis. */
