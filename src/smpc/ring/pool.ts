@@ -8,6 +8,8 @@
 
 /** Smaller arrays cost less to make than to keep. */
 const LEAST = 32_768
+/** To fill a smaller one with zeros costs less than to ask for one that is not. */
+const FILLED = 4096
 /** Bytes kept at most. */
 const MOST = 2 ** 26
 
@@ -16,17 +18,14 @@ let keptBytes = 0
 
 /** Memory for a result of which every byte is written before anybody sees it. */
 export function unfilled(bytes: number): ArrayBuffer {
-  if (bytes >= LEAST) {
-    const found = kept.get(bytes)?.values().next().value
-    if (found !== undefined) {
-      kept.get(bytes)!.delete(found)
-      keptBytes -= bytes
-      return found
-    }
+  const found = bytes >= LEAST ? kept.get(bytes)?.values().next().value : undefined
+  if (found !== undefined) {
+    kept.get(bytes)!.delete(found)
+    keptBytes -= bytes
+    return found
   }
-  return globalThis.Buffer === undefined
-    ? new ArrayBuffer(bytes)
-    : (Buffer.allocUnsafeSlow(bytes).buffer as ArrayBuffer)
+  if (bytes < FILLED || globalThis.Buffer === undefined) return new ArrayBuffer(bytes)
+  return Buffer.allocUnsafeSlow(bytes).buffer as ArrayBuffer
 }
 
 /** Takes arrays back that are whole, and that nothing and nobody looks at any more. */
