@@ -770,14 +770,17 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
 
   // Largest and smallest; see extremes.ts.
 
-  /** The largest element over axes. Of shares: eight rounds for each doubling of their number. */
+  /**
+   * The largest element over axes. Of shares eight rounds for each doubling of their number n; of few, no more than 8,192
+   * pairs in all, 9 + ⌈log2(n − 1)⌉ rounds.
+   */
   max(axis?: Axes, keepDims = false): T {
     return extremes.max(this.#self, axis, keepDims)
   }
   min(axis?: Axes, keepDims = false): T {
     return extremes.min(this.#self, axis, keepDims)
   }
-  /** The index of the largest element along an axis, the first of several; an integer. */
+  /** The index of the largest element along an axis, the first of several; an integer. Rounds: those of {@link max}, of few one less. */
   argMax(axis = 0): T {
     return extremes.argMax(this.#self, axis)
   }

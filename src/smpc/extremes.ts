@@ -1,4 +1,7 @@
-/** Largest and smallest elements, by a tournament: half of those left drop out in each round of eight openings. */
+/**
+ * Largest and smallest elements. By a tournament, half of those left drop out in each turn of eight rounds; or, where these
+ * are few, every two are compared at once.
+ */
 import { sottoError } from '../errors.ts'
 import { noGrad, scope } from '../tensor/context.ts'
 import { normalizeAxes, type Shape, showShape, sizeOf } from '../tensor/shape.ts'
@@ -39,9 +42,45 @@ function next<T extends AnyEncoded>(winners: T, x: T): T {
   return length % 2 === 1 ? winners.concat(x.slice([length - 1, 0], [1, count]), 0) : winners
 }
 
+/** Pairs that are compared at once, at most: their bytes are then less than rounds are worth. */
+const AT_ONCE = 2 ** 13
+
+function meetAtOnce(x: AnyEncoded): boolean {
+  const [length, count] = x.shape as [number, number]
+  return length > 2 && ((length * (length - 1)) / 2) * count <= AT_ONCE
+}
+
+/** Of [length, count], which is the largest of its column, the first of equals; without a gradient. */
+function largestOf<T extends AnyEncoded>(x: T): T {
+  const [length, count] = x.shape as [number, number]
+  const numbers = Array.from({ length }, (_, i) => i)
+  const pairs = numbers.flatMap((first) => numbers.slice(first + 1).map((second) => [first, second] as const))
+  return noGrad((): T => {
+    const [first, second] = [0, 1].map((which) => x.gather(pairs.map((pair) => pair[which as 0 | 1])))
+    const [isLess] = first!.sub(second as never).negativeAnd([])
+    const wins = isLess!.logicalNot().concat(isLess!, 0)
+    // Each element is in as many pairs as there are others; one row of the list for each of those.
+    const won = numbers.map((i) =>
+      pairs.flatMap((pair, at) => (pair[0] === i ? [at] : pair[1] === i ? [pairs.length + at] : [])),
+    )
+    let left = wins.gather(numbers.slice(1).flatMap((_, row) => won.map((rows) => rows[row]!))) as T
+    for (let n = length - 1; n > 1; n = (n + 1) >> 1) {
+      const half = [(n >> 1) * length, count]
+      const both = left.slice([0, 0], half).logicalAnd(left.slice([half[0]!, 0], half) as never) as T
+      left = n % 2 === 1 ? (both.concat(left.slice([(n - 1) * length, 0], [length, count]), 0) as T) : both
+    }
+    return left
+  })
+}
+
 export function max<T extends AnyEncoded>(x: T, axis: Axes | undefined, keepDims: boolean): T {
   return scope(() => {
     const { field, length, shape } = columnsOf('max', x, axis, keepDims)
+    if (meetAtOnce(field))
+      return field
+        .mul(largestOf(field) as never)
+        .sum(0)
+        .reshape(shape) as T
     let left: T = field
     for (let n = length; n > 1; n = (n + 1) >> 1) left = next(halfOf(left, 0).maximum(halfOf(left, 1)), left)
     return left.reshape(shape)
@@ -57,6 +96,10 @@ export function argMax<T extends AnyEncoded>(x: T, axis: number): T {
   return scope(() =>
     noGrad(() => {
       const { field, length, shape } = columnsOf('argMax', x, axis, false)
+      if (meetAtOnce(field)) {
+        const places = Array.from({ length }, (_, i) => [i])
+        return largestOf(field).mul(places).sum(0).reshape(shape) as T
+      }
       let left: T = field
       let at: T = field
         .run('sub', [field], { encodings: [INTEGER[x.encoding.ring]] })[0]!

@@ -141,7 +141,7 @@ export class Stepper {
 
 /**
  * How many rows have their largest score where their label is; of one score a row, how many are above the threshold
- * where the label is above 1/2, and only there. An integer. Rounds: 8 for one score, else 10 for each doubling of their number, and 9.
+ * where the label is above 1/2, and only there. An integer. Rounds: those of `argMax`, and 7; for one score 15.
  */
 export function hitsOf(scores: SharedTensor, y: SharedTensor, threshold: number): SharedTensor {
   const units = scores.shape.at(-1)!
