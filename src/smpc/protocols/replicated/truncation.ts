@@ -46,8 +46,10 @@ export async function truncated(seat: Seat, dividend: Dividend, by: number): Pro
   if (seat.place === 0) {
     const [rA, quotientA, topA, maskA] = seat.sourcesAfter(width, width, drawn, drawn)
     const [rB, maskB] = seat.sourcesBefore(width, drawn)
-    const [mask] = new Prg(randomSeed()).stream(0).sources(width)
-    const own = 'summand' in dividend ? { summand: dividend.summand, mask: mask! } : null
+    const own =
+      'summand' in dividend
+        ? { summand: dividend.summand, mask: new Prg(randomSeed()).stream(0).sources(width)[0]! }
+        : null
     const shared = { rA: rA!, rB: rB!, quotientA: quotientA!, topA: topA!, maskA: maskA!, maskB: maskB! }
     const dealt = kernels.dealDivision({ n, divisor, own, ...shared })
     const mine = dealt.own === null ? [] : [bytesOf(dealt.own)]
