@@ -9,7 +9,6 @@ import { sottoError } from '../errors.ts'
 import { chachaBlock, chachaBlocks, isBytes, isCount } from './ring/check.ts'
 import { ring } from './ring/choose.ts'
 import type { Source, Words } from './ring/kernels.ts'
-import { concatenated } from './ring/tensor.ts'
 import { UsedIndices } from './used-indices.ts'
 
 /** 32 bytes from the system's CSPRNG. */
@@ -73,14 +72,7 @@ export class PrgStream {
     const block = this.#take(n)
     const openssl = n >= OPENSSL_FROM ? nodeCrypto() : undefined
     if (openssl === undefined) return ring().chacha20(this.#key, this.#nonce, block, n)
-    const cipher = cipherAt(openssl, this.#key, this.#nonce, block)
-    const first = cipher.update(zeros.subarray(0, n))
-    // What OpenSSL wrote is memory of its own: to copy it would take a fifth longer, and twice the memory.
-    if (first.buffer.byteLength === n) return new Uint8Array(first.buffer)
-    const out = new Uint8Array(n)
-    out.set(first)
-    for (let at = zeros.length; at < n; at += zeros.length) out.set(cipher.update(zeros.subarray(0, n - at)), at)
-    return out
+    return keyStream(cipherAt(openssl, this.#key, this.#nonce, block), n)
   }
 
   /**
@@ -101,16 +93,7 @@ export class PrgStream {
     }
     return lengths.map((length) => {
       const cipher = cipherAt(openssl, this.#key, this.#nonce, this.#take(length))
-      return {
-        next: (n) =>
-          n <= zeros.length
-            ? cipher.update(zeros.subarray(0, n))
-            : concatenated(
-                Array.from({ length: Math.ceil(n / zeros.length) }, (_, i) =>
-                  cipher.update(zeros.subarray(0, n - i * zeros.length)),
-                ),
-              ),
-      }
+      return { next: (n) => keyStream(cipher, n) }
     })
   }
 
@@ -172,4 +155,15 @@ function cipherAt({ createCipheriv }: NodeCrypto, key: Uint8Array, nonce: Uint8A
   new DataView(iv.buffer).setUint32(0, block, true)
   iv.set(nonce, 4)
   return createCipheriv('chacha20', key, iv)
+}
+
+/** The next n bytes of a cipher's key stream. */
+function keyStream(cipher: ReturnType<typeof cipherAt>, n: number): Uint8Array {
+  const first = cipher.update(zeros.subarray(0, n))
+  // What OpenSSL wrote is memory of its own: to copy it would take a fifth longer, and twice the memory.
+  if (first.buffer.byteLength === n) return new Uint8Array(first.buffer)
+  const out = new Uint8Array(n)
+  out.set(first)
+  for (let at = zeros.length; at < n; at += zeros.length) out.set(cipher.update(zeros.subarray(0, n - at)), at)
+  return out
 }

@@ -5,7 +5,7 @@
  */
 import { normalizeAxis, type Shape } from '../tensor/shape.ts'
 import type { Move } from './ring/moves.ts'
-import { copyView, stridesOf, type View } from './ring/strided.ts'
+import { copyView, stridesOf, turnedView, type View, wholeOf } from './ring/strided.ts'
 import type { RingTensor } from './ring/tensor.ts'
 import * as rt from './ring/tensor.ts'
 
@@ -29,7 +29,7 @@ function blocks(whole: Shape, parts: readonly Shape[], axis: number): { inner: V
   return parts.map((shape, of) => {
     const outer = { of: 0, at: next * strides[axis]!, strides }
     next += shape[axis]!
-    return { inner: { of, at: 0, strides: stridesOf(shape) }, outer, shape }
+    return { inner: { of, ...wholeOf(shape) }, outer, shape }
   })
 }
 const withAxis = (shape: Shape, axis: number): Shape => [...shape.slice(0, axis), 1, ...shape.slice(axis)]
@@ -40,16 +40,14 @@ const parting = (whole: Shape, parts: readonly Shape[], axis: number): Part[] =>
 
 const views = {
   transpose([x], [perm], [result]) {
-    const strides = stridesOf(x!)
     const order = (perm as readonly number[] | undefined) ?? [...x!.keys()].reverse()
-    const from = { of: 0, at: 0, strides: order.map((axis) => strides[axis]!) }
-    return [{ shape: result!, from, to: { of: 0, at: 0, strides: stridesOf(result!) } }]
+    return [{ shape: result!, from: { of: 0, ...turnedView(x!, order) }, to: { of: 0, ...wholeOf(result!) } }]
   },
   slice([x], [begin], [result]) {
     const strides = stridesOf(x!)
     const starts = typeof begin === 'number' ? [begin] : (begin as readonly number[])
     const at = starts.reduce((sum, start, axis) => sum + start * strides[axis]!, 0)
-    return [{ shape: result!, from: { of: 0, at, strides }, to: { of: 0, at: 0, strides: stridesOf(result!) } }]
+    return [{ shape: result!, from: { of: 0, at, strides }, to: { of: 0, ...wholeOf(result!) } }]
   },
   concat: (operands, [axis = 0], [result]) =>
     joining(result!, operands, normalizeAxis('concat', axis as number, result!.length)),

@@ -17,7 +17,7 @@ import {
 } from './check.ts'
 import { helpedBy } from './helped.ts'
 import type { HelpedKernels, Planes, RingKernels, Words } from './kernels.ts'
-import { unfilled } from './pool.ts'
+import { unfilledWords } from './pool.ts'
 import { truncationOffset } from './truncation-offset.ts'
 
 const word = (value: bigint): bigint => BigInt.asUintN(64, value)
@@ -130,7 +130,7 @@ const plain: Omit<RingKernels, keyof HelpedKernels> = {
 
   transpose(a, rows, columns) {
     hasShape('transpose', a, rows, columns)
-    const out = new BigUint64Array(unfilled(a.byteLength))
+    const out = unfilledWords(a.length)
     turned(halves(a), halves(out), rows, columns, 2)
     return out
   },

@@ -6,7 +6,7 @@ import { areIndices, encodeLimits, hasShape, isDivisor, notEncodable, notInt32, 
 import { helpedBy } from './helped.ts'
 import { javascriptKernels, turned } from './javascript.ts'
 import type { HelpedKernels, Planes, RingKernels, Words } from './kernels.ts'
-import { unfilled } from './pool.ts'
+import { unfilledWords } from './pool.ts'
 import { truncationOffset } from './truncation-offset.ts'
 
 const low127 = (1n << 127n) - 1n
@@ -141,7 +141,7 @@ const plain: Omit<RingKernels, keyof HelpedKernels> = {
 
   transpose(a, rows, columns) {
     hasShape('transpose', count(a), rows, columns)
-    const out = new BigUint64Array(unfilled(a.byteLength))
+    const out = unfilledWords(a.length)
     turned(quarters(a), quarters(out), rows, columns, 4)
     return out
   },

@@ -58,16 +58,24 @@ function unpackHalf(packed: Uint8Array, halves: Uint32Array, half: number, step:
   }
 }
 
+/** The pieces of packed elements: one for each 32 bits, or what is left of them. */
+export function piecesOf(packed: Uint8Array, bits: number, count: number): { piece: Uint8Array; width: number }[] {
+  let at = 0
+  return widthsOf(bits).map((width) => {
+    const piece = packed.subarray(at, at + bytesOf(width, count))
+    at += piece.length
+    return { piece, width }
+  })
+}
+
 /** @param bits from 1 to those of an element */
 export function pack(ring: RingBits, a: Words, bits: number): Uint8Array {
   const halves = halvesOf(a)
   const step = ring / 32
-  const out = new Uint8Array(packedBytes(bits, halves.length / step))
-  let at = 0
-  for (const [half, width] of widthsOf(bits).entries()) {
-    const packed = packHalf(halves, half, step, width)
-    out.set(packed, at)
-    at += packed.length
+  const count = halves.length / step
+  const out = new Uint8Array(packedBytes(bits, count))
+  for (const [half, { piece, width }] of piecesOf(out, bits, count).entries()) {
+    piece.set(packHalf(halves, half, step, width))
   }
   return out
 }
@@ -77,12 +85,8 @@ export function unpack(ring: RingBits, packed: Uint8Array, bits: number, count: 
   sameLength('unpack', packed, { length: packedBytes(bits, count) })
   const out = new BigUint64Array(wordsPerElement(ring) * count)
   const halves = halvesOf(out)
-  const step = ring / 32
-  let at = 0
-  for (const [half, width] of widthsOf(bits).entries()) {
-    const bytes = bytesOf(width, count)
-    unpackHalf(packed.subarray(at, at + bytes), halves, half, step, width)
-    at += bytes
+  for (const [half, { piece, width }] of piecesOf(packed, bits, count).entries()) {
+    unpackHalf(piece, halves, half, ring / 32, width)
   }
   return out
 }

@@ -28,6 +28,9 @@ export function unfilled(bytes: number): ArrayBuffer {
   return Buffer.allocUnsafeSlow(bytes).buffer as ArrayBuffer
 }
 
+/** Words of which every one is written before anybody sees them. */
+export const unfilledWords = (length: number): BigUint64Array => new BigUint64Array(unfilled(8 * length))
+
 /** Takes arrays back that are whole, and that nothing and nobody looks at any more. */
 export function recycle(...arrays: readonly ArrayBufferView[]): void {
   for (const { buffer, byteLength } of arrays) {

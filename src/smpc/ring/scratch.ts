@@ -8,7 +8,7 @@
 import { sottoError } from '../../errors.ts'
 import { chachaBlock } from './check.ts'
 import type { Planes, RingBits, Source, Words } from './kernels.ts'
-import { unfilled } from './pool.ts'
+import { unfilledWords } from './pool.ts'
 
 /** What is used of WebAssembly; its types come with those of the DOM alone. */
 export interface WebAssemblyApi {
@@ -288,7 +288,7 @@ export class Scratch {
   matMul(a: Words, b: Words, m: number, k: number, n: number, bits: RingBits): Words {
     const [bytes, limbs] = [bits / 8, bits / 64]
     if (m * n === 0 || k === 0) return new BigUint64Array(limbs * m * n)
-    const out = new BigUint64Array(unfilled(bytes * m * n))
+    const out = unfilledWords(limbs * m * n)
     const rows = Math.min(m, Math.max(64, Math.floor(ROWS / (bytes * (k + n)))))
     const right = this.#start
     const left = right + padded(bytes * k * n)

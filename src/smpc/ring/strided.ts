@@ -18,6 +18,12 @@ export function stridesOf(shape: Shape): number[] {
 /** All of a tensor, row by row. */
 export const wholeOf = (shape: Shape): View => ({ at: 0, strides: stridesOf(shape) })
 
+/** The axes of a tensor in another order. */
+export function turnedView(shape: Shape, perm: readonly number[]): View {
+  const strides = stridesOf(shape)
+  return { at: 0, strides: perm.map((axis) => strides[axis]!) }
+}
+
 /** What broadcasting makes of a tensor: along an axis of one element it stays where it is. */
 export function spreadView(from: Shape, to: Shape): View {
   const aligned = [...new Array<number>(to.length - from.length).fill(1), ...from]

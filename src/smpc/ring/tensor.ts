@@ -13,8 +13,8 @@ import { ring } from './choose.ts'
 import { signExtended } from './javascript128.ts'
 import { type RingBits, type RingKernels, type Words, wordsPerElement } from './kernels.ts'
 import { areInside, cached } from './moves.ts'
-import { recycle, unfilled } from './pool.ts'
-import { copyView, spreadView, stridesOf, wholeOf } from './strided.ts'
+import { recycle, unfilledWords } from './pool.ts'
+import { copyView, spreadView, turnedView, wholeOf } from './strided.ts'
 
 /** Elements row by row. Never changed once made. */
 export interface RingTensor {
@@ -37,7 +37,7 @@ export const ringZeros = (ring: RingBits, shape: Shape): RingTensor => ({
 export const unfilledTensor = (ring: RingBits, shape: Shape): RingTensor => ({
   ring,
   shape,
-  data: new BigUint64Array(unfilled((ring / 8) * sizeOf(shape))),
+  data: unfilledWords(wordsPerElement(ring) * sizeOf(shape)),
 })
 /** Of numbers, mod 2^l, row by row. */
 export function ringOf(ring: RingBits, shape: Shape, values: readonly bigint[]): RingTensor {
@@ -196,9 +196,7 @@ export function permuted(x: RingTensor, perm: readonly number[]): Words {
     return ring(x.ring).transpose(x.data, countOf(x) / columns, columns)
   }
   const result = unfilledTensor(x.ring, perm.map((axis) => x.shape[axis]!)) // biome-ignore format: short
-  const strides = stridesOf(x.shape)
-  const from = { at: 0, strides: perm.map((axis) => strides[axis]!) }
-  copyView(x.ring, result.shape, x.data, from, result.data, wholeOf(result.shape))
+  copyView(x.ring, result.shape, x.data, turnedView(x.shape, perm), result.data, wholeOf(result.shape))
   return result.data
 }
 

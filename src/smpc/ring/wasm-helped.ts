@@ -1,25 +1,23 @@
 /** The kernels of a division with a helper (see `protocols/replicated/truncation.ts`) in WebAssembly, of 64 bits. */
 import { isDivisor, sameLength } from './check.ts'
 import type { HelpedKernels, Source, Words } from './kernels.ts'
-import { carriedBits, fewBytes, packedBytes, widthsOf } from './packing.ts'
-import { unfilled } from './pool.ts'
+import { carriedBits, fewBytes, packedBytes, piecesOf, widthsOf } from './packing.ts'
+import { unfilledWords } from './pool.ts'
 import { type Incoming, nothing, type Operand, operand, type Pointer, type Scratch } from './scratch.ts'
 import { truncationOffset } from './truncation-offset.ts'
 
 const words = (a: Words): Operand => operand(a, 64)
-/** Words of which every one is written before anybody sees them. */
-const made = (length: number): Words => new BigUint64Array(unfilled(8 * length))
 const drawn = (source: Source): Incoming => ({ source, bits: 64 })
+/** An operand that is drawn, or there already: then of the length of another. */
+function given(kernel: string, b: Words | Source, like: Words): Operand | Incoming {
+  if ('next' in b) return drawn(b)
+  sameLength(kernel, like, b)
+  return words(b)
+}
 
 /** Packed elements, as operands: their low halves, and their high ones where these travel. */
-function halvesOf(packed: Uint8Array, bits: number, n: number): Operand[] {
-  let at = 0
-  return widthsOf(bits).map((width) => {
-    const piece = packed.subarray(at, at + Math.ceil((n * width) / 8))
-    at += piece.length
-    return operand(piece, width)
-  })
-}
+const halvesOf = (packed: Uint8Array, bits: number, n: number): Operand[] =>
+  piecesOf(packed, bits, n).map(({ piece, width }) => operand(piece, width))
 
 export function helped64(scratch: Scratch): HelpedKernels {
   const { pointers } = scratch
@@ -40,22 +38,17 @@ export function helped64(scratch: Scratch): HelpedKernels {
 
   return {
     sum2(a, b, k) {
-      if (!('next' in b)) sameLength('sum2', a, b)
-      const out = made(a.length)
-      scratch.inBlocks(a.length, [words(out)], [words(a), 'next' in b ? drawn(b) : words(b)], (n) =>
+      const out = unfilledWords(a.length)
+      scratch.inBlocks(a.length, [words(out)], [words(a), given('sum2', b, a)], (n) =>
         scratch.kernels.sum2(p0, p1, p2, k, n),
       )
       return out
     },
 
     sum3(a, b, c, k) {
-      sameLength('sum3', a, b)
-      if (!('next' in c)) sameLength('sum3', a, c)
-      const out = made(a.length)
-      const last = 'next' in c ? drawn(c) : words(c)
-      scratch.inBlocks(a.length, [words(out)], [words(a), words(b), last], (n) =>
-        scratch.kernels.sum3(p0, p1, p2, p3, k, n),
-      )
+      const out = unfilledWords(a.length)
+      const inputs = [words(a), given('sum3', b, a), given('sum3', c, a)]
+      scratch.inBlocks(a.length, [words(out)], inputs, (n) => scratch.kernels.sum3(p0, p1, p2, p3, k, n))
       return out
     },
 
@@ -66,10 +59,10 @@ export function helped64(scratch: Scratch): HelpedKernels {
       const isNarrow = fewBytes(64, bits) === 4
       const few = (source: Source): Incoming => ({ source, bits: isNarrow ? 32 : 64 })
       const z = truncationOffset(divisor, 64)
-      const [quotient, before, after] = [made(n), made(n), made(n)]
+      const [quotient, before, after] = [unfilledWords(n), unfilledWords(n), unfilledWords(n)]
       const top = new Uint8Array(packedBytes(bits, n))
       const packed = halvesOf(top, bits, n)
-      const masked = own === null ? null : made(n)
+      const masked = own === null ? null : unfilledWords(n)
       const high = packed[1] ?? nothing
       const outputs = [masked === null ? nothing : words(masked), words(quotient), words(before), words(after)]
       const inputs = [
@@ -103,7 +96,7 @@ export function helped64(scratch: Scratch): HelpedKernels {
       const isNarrow = fewBytes(64, bits) === 4
       const few = (source: Source): Incoming => ({ source, bits: isNarrow ? 32 : 64 })
       const z = truncationOffset(divisor, 64)
-      const [c, component] = [made(n), made(n)]
+      const [c, component] = [unfilledWords(n), unfilledWords(n)]
       const carry = new Uint8Array(packedBytes(bits, n))
       const packed = halvesOf(carry, bits, n)
       const isDrawn = 'next' in top
@@ -140,7 +133,7 @@ export function helped64(scratch: Scratch): HelpedKernels {
       isPacked('closeDivision', mine, bits, n)
       isPacked('closeDivision', theirs, bits, n)
       const z = truncationOffset(divisor, 64)
-      const out = made(n)
+      const out = unfilledWords(n)
       const [[low, high = nothing], [otherLow, otherHigh = nothing]] = [mine, theirs].map((packed) =>
         halvesOf(packed, bits, n),
       ) as [[Operand, Operand?], [Operand, Operand?]]

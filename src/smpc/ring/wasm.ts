@@ -2,7 +2,7 @@
 import { encodeLimits, hasShape, isDivisor, isKeyStream, notEncodable, sameLength } from './check.ts'
 import { javascriptKernels } from './javascript.ts'
 import type { PlaneKernels, Planes, RingKernels, Rings, Words } from './kernels.ts'
-import { unfilled } from './pool.ts'
+import { unfilled, unfilledWords } from './pool.ts'
 import { ringModule } from './ring.wasm.ts'
 import { type Operand, operand, plane, Scratch, type WebAssemblyApi } from './scratch.ts'
 import { truncationOffset } from './truncation-offset.ts'
@@ -47,12 +47,10 @@ function kernels64(scratch: Scratch): RingKernels {
   const [p0, p1, p2, p3, p4, p5] = scratch.pointers
   /** A kernel of words that makes as many words. */
   const wordwise = (inputs: readonly Words[], run: Run): Words => {
-    const out = made(inputs[0]!.length)
+    const out = unfilledWords(inputs[0]!.length)
     scratch.inBlocks(out.length, [words(out)], inputs.map(words), run)
     return out
   }
-  /** Words of which every one is written before anybody sees them. */
-  const made = (length: number): Words => new BigUint64Array(unfilled(8 * length))
   const ofTwoWords = (kernel: 'add' | 'sub' | 'mul') => (a: Words, b: Words) => {
     sameLength(kernel, a, b)
     return wordwise([a, b], (n) => scratch.kernels[kernel](p0, p1, p2, n))
@@ -98,7 +96,7 @@ function kernels64(scratch: Scratch): RingKernels {
     },
 
     encode(values, scale) {
-      const out = new BigUint64Array(unfilled(8 * values.length))
+      const out = unfilledWords(values.length)
       const kernel = values instanceof Float32Array ? 'encodeFloat32' : 'encodeFloat64'
       const from = operand(values, 8 * values.BYTES_PER_ELEMENT)
       scratch.inBlocks(out.length, [words(out)], [from], (n) => {
@@ -115,7 +113,7 @@ function kernels64(scratch: Scratch): RingKernels {
 
     truncationOf(r, divisor) {
       isDivisor('truncationOf', divisor, 62)
-      const [quotient, top] = [made(r.length), made(r.length)]
+      const [quotient, top] = [unfilledWords(r.length), unfilledWords(r.length)]
       scratch.inBlocks(r.length, [words(quotient), words(top)], [words(r)], (n) =>
         scratch.kernels.truncationOf(p0, p1, p2, divisor, n),
       )

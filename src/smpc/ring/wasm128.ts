@@ -3,7 +3,7 @@ import { encodeLimits, hasShape, isDivisor, notEncodable, sameLength } from './c
 import { helpedBy } from './helped.ts'
 import { count, javascriptKernels128 } from './javascript128.ts'
 import type { HelpedKernels, PlaneKernels, RingKernels, Words } from './kernels.ts'
-import { unfilled } from './pool.ts'
+import { unfilled, unfilledWords } from './pool.ts'
 import { type Operand, operand, plane, type Scratch } from './scratch.ts'
 import { truncationOffset } from './truncation-offset.ts'
 
@@ -13,7 +13,7 @@ export function kernels128(scratch: Scratch, planeKernels: PlaneKernels): RingKe
   const [p0, p1, p2, p3, p4, p5] = scratch.pointers
   /** A kernel of elements that makes as many. */
   const elementwise = (inputs: readonly Words[], run: (n: number) => void): Words => {
-    const out = new BigUint64Array(unfilled(inputs[0]!.byteLength))
+    const out = unfilledWords(inputs[0]!.length)
     scratch.inBlocks(out.length / 2, [elements(out)], inputs.map(elements), run)
     return out
   }
@@ -61,7 +61,7 @@ export function kernels128(scratch: Scratch, planeKernels: PlaneKernels): RingKe
     },
 
     encode(values, scale) {
-      const out = new BigUint64Array(unfilled(16 * values.length))
+      const out = unfilledWords(2 * values.length)
       const kernel = values instanceof Float32Array ? 'encodeFloat32To128' : 'encodeFloat64To128'
       const from = operand(values, 8 * values.BYTES_PER_ELEMENT)
       scratch.inBlocks(values.length, [elements(out)], [from], (n) => {
