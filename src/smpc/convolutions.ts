@@ -4,9 +4,11 @@
  * are kept (`ring/moves.ts`), so that every step would make them anew.
  */
 import { type ConvAttrs, type Shape, sizeOf } from '../tensor/shape.ts'
+import { recycle } from '../worker/memory-pool.ts'
 import { ring } from './ring/choose.ts'
+import * as whole from './ring/convolution.ts'
+import { layWindows, windowsShape } from './ring/convolution.ts'
 import { wordsPerElement } from './ring/kernels.ts'
-import { recycle } from './ring/pool.ts'
 import type { RingTensor } from './ring/tensor.ts'
 import * as rt from './ring/tensor.ts'
 
@@ -19,7 +21,7 @@ type Part = readonly [number, number]
 /** The parts of a batch x [batch, height, width, in] under a filter. */
 function partsOf(x: Shape, [height, width]: Shape, attrs: ConvAttrs): Part[] {
   const batch = x[0]!
-  const each = sizeOf(rt.windowsShape([1, ...x.slice(1)], [height!, width!], attrs))
+  const each = sizeOf(windowsShape([1, ...x.slice(1)], [height!, width!], attrs))
   const step = Math.max(1, Math.floor(TOGETHER / Math.max(1, each)))
   return Array.from({ length: Math.ceil(batch / step) }, (_, i) => [i * step, Math.min(batch, (i + 1) * step)])
 }
@@ -31,58 +33,56 @@ function imagesOf({ ring, shape: [, ...image], data }: RingTensor, [from, to]: P
 }
 
 /** What is made of each part, and nobody else has, one after another. */
-function joined(parts: readonly Part[], of: (part: Part) => RingTensor, whole: RingTensor): RingTensor {
-  const size = whole.data.length / Math.max(1, whole.shape[0]!)
+function joined(parts: readonly Part[], of: (part: Part) => RingTensor, result: RingTensor): RingTensor {
+  const size = result.data.length / Math.max(1, result.shape[0]!)
   for (const part of parts) {
     const { data } = of(part)
-    whole.data.set(data, part[0] * size)
+    result.data.set(data, part[0] * size)
     recycle(data)
   }
-  return whole
+  return result
 }
 
 /** x [batch, height, width, in] with a filter [height, width, in, out]. */
 export function conv2d(x: RingTensor, filter: RingTensor, attrs: ConvAttrs): RingTensor {
-  const [batch, height, width] = rt.windowsShape(x.shape, [filter.shape[0]!, filter.shape[1]!], attrs)
-  const whole = rt.ringZeros(x.ring, [batch, height, width, filter.shape[3]!])
-  return joined(partsOf(x.shape, filter.shape, attrs), (part) => rt.conv2d(imagesOf(x, part), filter, attrs), whole)
+  const [batch, height, width] = windowsShape(x.shape, [filter.shape[0]!, filter.shape[1]!], attrs)
+  const result = rt.unfilledTensor(x.ring, [batch, height, width, filter.shape[3]!])
+  return joined(partsOf(x.shape, filter.shape, attrs), (part) => whole.conv2d(imagesOf(x, part), filter, attrs), result)
 }
 
 /** The gradient of {@link conv2d} for its filter, from x and the gradient of the result. */
 export function conv2dFilter(x: RingTensor, dy: RingTensor, filter: Shape, attrs: ConvAttrs): RingTensor {
   return partsOf(x.shape, filter, attrs)
-    .map((part) => rt.conv2dFilter(imagesOf(x, part), imagesOf(dy, part), filter, attrs))
+    .map((part) => whole.conv2dFilter(imagesOf(x, part), imagesOf(dy, part), filter, attrs))
     .reduce(rt.add, rt.ringZeros(x.ring, filter))
 }
 
 /** The gradient of {@link conv2d} for its input, from the gradient of the result and the filter. */
 export function conv2dInput(dy: RingTensor, filter: RingTensor, x: Shape, attrs: ConvAttrs): RingTensor {
   const back = (part: Part): RingTensor =>
-    rt.conv2dInput(imagesOf(dy, part), filter, [part[1] - part[0], ...x.slice(1)], attrs)
-  return joined(partsOf(x, filter.shape, attrs), back, rt.ringZeros(dy.ring, x))
+    whole.conv2dInput(imagesOf(dy, part), filter, [part[1] - part[0], ...x.slice(1)], attrs)
+  return joined(partsOf(x, filter.shape, attrs), back, rt.unfilledTensor(dy.ring, x))
 }
 
 type Filter = readonly [number, number]
 
 /** The windows of a pooling, one after another: [batch, height, width, filter height · filter width, channels]. */
 export function windowsOf(x: RingTensor, filter: Filter, attrs: ConvAttrs): RingTensor {
-  const [batch, height, width, taps] = rt.windowsShape(x.shape, filter, attrs)
+  const [batch, height, width, taps] = windowsShape(x.shape, filter, attrs)
   const channels = x.shape[3]!
   const windows = (part: Part): RingTensor => {
-    const { shape, data } = imagesOf(x, part)
-    const { indices } = rt.windowsOf(shape, filter, attrs)
-    return rt.ringTensor(x.ring, [indices.length], ring(x.ring).gather(data, indices))
+    return layWindows(imagesOf(x, part), filter, attrs)
   }
   const shape = [batch, height, width, channels === 0 ? 0 : taps / channels, channels]
-  return joined(partsOf(x.shape, filter, attrs), windows, rt.ringZeros(x.ring, shape))
+  return joined(partsOf(x.shape, filter, attrs), windows, rt.unfilledTensor(x.ring, shape))
 }
 
 /** The gradient of {@link windowsOf} for the image. */
 export function windowsBack(dy: RingTensor, filter: Filter, attrs: ConvAttrs, x: Shape): RingTensor {
   const back = (part: Part): RingTensor => {
-    const { indices } = rt.windowsOf([part[1] - part[0], ...x.slice(1)], filter, attrs)
+    const { indices } = whole.windowsOf([part[1] - part[0], ...x.slice(1)], filter, attrs)
     const size = sizeOf([part[1] - part[0], ...x.slice(1)])
     return rt.ringTensor(dy.ring, [size], ring(dy.ring).scatterAdd(imagesOf(dy, part).data, indices, size))
   }
-  return joined(partsOf(x, filter, attrs), back, rt.ringZeros(dy.ring, x))
+  return joined(partsOf(x, filter, attrs), back, rt.unfilledTensor(dy.ring, x))
 }

@@ -7,6 +7,7 @@
  * than is expected shows that the parties are out of step: all of their secrets are given up.
  */
 import { sottoError } from '../errors.ts'
+import { exempt } from '../worker/memory-pool.ts'
 import { nextTurn } from '../worker/session.ts'
 import type { Part } from './messages.ts'
 
@@ -78,6 +79,8 @@ export class Exchange {
     this.openings++
     for (const [peer, data] of outgoing) {
       this.bytesSent += data.length
+      // Over some transports the peer gets the memory itself; over others it waits to be sent.
+      exempt(data)
       if (this.#outbox.size === 0) nextTurn(() => this.#flush())
       const parts = this.#outbox.get(peer) ?? []
       this.#outbox.set(peer, parts)

@@ -7,6 +7,7 @@ import type { ObjectId } from '../tensor/location.ts'
 import type { Shape } from '../tensor/shape.ts'
 import { checkRoom } from '../worker/handlers/compute.ts'
 import type { HostSession } from '../worker/host-session.ts'
+import { exempt } from '../worker/memory-pool.ts'
 import { combine, derivedFrom, PUBLIC, totalOf } from '../worker/permissions.ts'
 import type { ErrorWire } from '../worker/protocol.ts'
 import type { Session } from '../worker/session.ts'
@@ -32,8 +33,17 @@ import { ring } from './ring/choose.ts'
 import type { Planes, RingBits, Words } from './ring/kernels.ts'
 import { bytesOf, concatenated, roomFor, wordsOf } from './ring/tensor.ts'
 import { type RingOp, ringRow } from './ring-ops.ts'
-import { type About, StoredShare } from './stored-share.ts'
+import { type About, holding, StoredShare } from './stored-share.ts'
 import { UsedIndices } from './used-indices.ts'
+
+/** What is moved and not computed may be in the memory of what it was moved from: freed with the one, it is the other's. */
+function exemptCommon(values: readonly Share[]): void {
+  const seen = new Set<ArrayBufferLike>()
+  for (const { data } of values.flat()) {
+    if (seen.has(data.buffer)) exempt(data)
+    seen.add(data.buffer)
+  }
+}
 
 /** What a command draws from the streams that this party has in common with others. */
 interface Draws {
@@ -252,11 +262,18 @@ export class Party implements Member {
     }
     const ready = (): readonly PartyOperand[] =>
       operands.map((operand) => (operand instanceof StoredShare ? { share: operand.value as Share } : operand))
-    const work = (): readonly Share[] | Promise<readonly Share[]> =>
-      protocol.run(context, op as RingOp, ready(), attrs, divisor)
+    const work = (): readonly Share[] | Promise<readonly Share[]> => {
+      const operands = ready()
+      const results = protocol.run(context, op as RingOp, operands, attrs, divisor)
+      const parted = (list: readonly Share[]): readonly Share[] => {
+        exemptCommon([...operands.map((one) => ('share' in one ? one.share : [one.known])), ...list])
+        return list
+      }
+      return results instanceof Promise ? results.then(parted) : parted(results)
+    }
     const before = (): number => Math.max(...shares.map(({ rounds }) => rounds))
     const waits = shares.flatMap(({ value }) => (value instanceof Promise ? [value] : []))
-    const results = waits.length === 0 ? work() : Promise.all(waits).then(work)
+    const results = holding(shares, () => (waits.length === 0 ? work() : Promise.all(waits).then(work)))
     if (results instanceof Promise) {
       const finished = results.then((list) => {
         this.#exchange.done(seq)
@@ -427,8 +444,11 @@ export class Party implements Member {
   /** A share that nothing but the sum of all says anything about, as bytes; and the rounds it took. */
   async outward({ zeros }: Draws, share: StoredShare): Promise<{ data: Uint8Array; rounds: number }> {
     // The first component of all parties together are all components.
-    const [{ data }] = (await share.value) as [Share[number]]
-    return { data: bytesOf(ring(this.options.ring).add(data, await zeros(data.length))), rounds: share.rounds }
+    const data = await holding([share], async () => {
+      const [{ data }] = (await share.value) as [Share[number]]
+      return ring(this.options.ring).add(data, await zeros(data.length))
+    })
+    return { data: bytesOf(data), rounds: share.rounds }
   }
 
   // The end.

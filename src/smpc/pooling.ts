@@ -7,7 +7,8 @@ import type { AnyEncoded, PublicOperand } from './encoded-tensor.ts'
 import { BEYOND, isFixed, scaleOf } from './encoding.ts'
 import { timesPublic } from './gradients.ts'
 import { ring } from './ring/choose.ts'
-import { coverage, ringOf, ringTensor } from './ring/tensor.ts'
+import { coverage } from './ring/convolution.ts'
+import { ringOf, ringTensor } from './ring/tensor.ts'
 
 /** Filters, strides and padding, checked and made pairs of. */
 interface Pooling {

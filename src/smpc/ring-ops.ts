@@ -21,6 +21,7 @@ import {
 import { strideOf } from './circuits.ts'
 import { conv2d, conv2dFilter, conv2dInput, windowsBack, windowsOf } from './convolutions.ts'
 import { ring } from './ring/choose.ts'
+import { windowsShape } from './ring/convolution.ts'
 import { wordsPerElement } from './ring/kernels.ts'
 import { indicesOf, isMove, type Move, moves, type PublicIndices, splitArgs } from './ring/moves.ts'
 import type { RingTensor } from './ring/tensor.ts'
@@ -137,7 +138,7 @@ function shapeAttr(op: string, value: unknown): Shape {
 
 /** [batch, height, width, pixels of a window, channels]. */
 function windowShape(x: Shape, filter: [number, number], attrs: ConvAttrs): Shape {
-  const [batch, height, width, taps] = rt.windowsShape(x, filter, attrs)
+  const [batch, height, width, taps] = windowsShape(x, filter, attrs)
   const channels = x[3]!
   return [batch, height, width, taps / channels, channels]
 }

@@ -1,6 +1,7 @@
 /** Shares as a worker keeps them, and as they travel. */
 import { sottoError } from '../errors.ts'
 import { type Shape, sizeOf } from '../tensor/shape.ts'
+import { recycle } from '../worker/memory-pool.ts'
 import type { Access } from '../worker/permissions.ts'
 import type { ErrorWire } from '../worker/protocol.ts'
 import type { StoredOther } from '../worker/store.ts'
@@ -33,7 +34,10 @@ export class StoredShare implements StoredOther {
   readonly session: object
   /** Openings that had to follow one another until this share was there; counted, not worked out. */
   rounds = 0
-  value: Share | Promise<Share>
+  #value: Share | Promise<Share>
+  /** Commands that look at its words, now or later. */
+  #holders = 0
+  #isReleased = false
 
   constructor(party: Party, shape: Shape, value: Share | Promise<Share>, { access, failure = null }: About) {
     this.party = party
@@ -42,16 +46,29 @@ export class StoredShare implements StoredOther {
     this.failure = failure
     this.owner = party.session.name
     this.session = party.session
-    this.value = value
+    this.#value = value
     party.shares++
     if (value instanceof Promise) {
       value.then(
         (there) => {
-          this.value = there
+          this.#value = there
         },
         () => {},
       )
     }
+  }
+
+  /** Its words, for whoever {@link hold}s it. */
+  get value(): Share | Promise<Share> {
+    return this.#value
+  }
+  /** Until it is let go as often, the memory of its words is used for nothing else. */
+  hold(): void {
+    this.#holders++
+  }
+  letGo(): void {
+    this.#holders--
+    this.#reuse()
   }
 
   get bytes(): number {
@@ -59,7 +76,33 @@ export class StoredShare implements StoredOther {
   }
   release(): void {
     this.party.shares--
+    this.#isReleased = true
+    this.#reuse()
   }
+
+  #reuse(): void {
+    if (!this.#isReleased || this.#holders > 0 || this.#value instanceof Promise) return
+    recycle(...this.#value.map(({ data }) => data))
+    this.#value = []
+  }
+}
+
+/** Holds shares while something is done that looks at them. */
+export function holding<T>(shares: readonly StoredShare[], action: () => T): T {
+  for (const share of shares) share.hold()
+  const letGo = (): void => {
+    for (const share of shares) share.letGo()
+  }
+  let result: T
+  try {
+    result = action()
+  } catch (error) {
+    letGo()
+    throw error
+  }
+  if (result instanceof Promise) result.then(letGo, letGo)
+  else letGo()
+  return result
 }
 
 /** A share as it came: of each component the words themselves, or the seed that gives them. */

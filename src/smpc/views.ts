@@ -92,7 +92,10 @@ export function movedBack(
 ): RingTensor[] {
   const parts = views[name](shapes, attrs, results.map(({ shape }) => shape)) // biome-ignore format: short
   const { ring } = results[0]!
-  const operands = shapes.map((shape) => rt.ringZeros(ring, shape))
+  // Of all but a slice, every element went somewhere.
+  const operands = shapes.map((shape) =>
+    name === 'slice' ? rt.ringZeros(ring, shape) : rt.unfilledTensor(ring, shape),
+  )
   for (const { shape, from, to } of parts) {
     copyView(ring, shape, results[to.of]!.data, to, operands[from.of]!.data, from)
   }

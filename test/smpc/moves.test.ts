@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
 import * as parted from '../../src/smpc/convolutions.ts'
 import { ring } from '../../src/smpc/ring/choose.ts'
+import * as whole from '../../src/smpc/ring/convolution.ts'
 import type { RingBits } from '../../src/smpc/ring/kernels.ts'
 import { indicesOf } from '../../src/smpc/ring/moves.ts'
 import * as rt from '../../src/smpc/ring/tensor.ts'
@@ -165,14 +166,14 @@ describe.each([64, 128] as const)('images of %i bits in parts', (bits) => {
 
   it('give the convolutions of the whole batch', () => {
     const [x, f, dy] = [anyOf(bits, image), anyOf(bits, filter), anyOf(bits, result)]
-    expectSame(parted.conv2d(x, f, attrs), rt.conv2d(x, f, attrs))
-    expectSame(parted.conv2dFilter(x, dy, filter, attrs), rt.conv2dFilter(x, dy, filter, attrs))
-    expectSame(parted.conv2dInput(dy, f, image, attrs), rt.conv2dInput(dy, f, image, attrs))
+    expectSame(parted.conv2d(x, f, attrs), whole.conv2d(x, f, attrs))
+    expectSame(parted.conv2dFilter(x, dy, filter, attrs), whole.conv2dFilter(x, dy, filter, attrs))
+    expectSame(parted.conv2dInput(dy, f, image, attrs), whole.conv2dInput(dy, f, image, attrs))
   })
 
   it('give the windows of the whole batch, and add up what comes back', () => {
     const x = anyOf(bits, image)
-    const { indices } = rt.windowsOf(image, [3, 3], attrs)
+    const { indices } = whole.windowsOf(image, [3, 3], attrs)
     const windows = parted.windowsOf(x, [3, 3], attrs)
     expect(windows.shape).toEqual([7, 16, 8, 9, 20])
     expectSame(windows, rt.ringTensor(bits, windows.shape, ring(bits).gather(x.data, indices)))

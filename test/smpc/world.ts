@@ -82,9 +82,19 @@ export function shareOf({ name, body }: Received): ShareWire | undefined {
   return content.kind === 'share' ? content : undefined
 }
 
+const { store } = Party.prototype
+
 /** The shares that parties store from now on. */
 export class StoredShares {
-  readonly #spy = vi.spyOn(Party.prototype, 'store').mockClear()
+  readonly #spy = vi
+    .spyOn(Party.prototype, 'store')
+    .mockClear()
+    .mockImplementation(function (this: Party, ...about) {
+      const share = store.apply(this, about)
+      // Their words are looked at when they are freed.
+      share.hold()
+      return share
+    })
 
   /** Shares of one secret, in the order of the parties. */
   of(id: string): Promise<Words[]> {

@@ -10,7 +10,7 @@ import { consentsOf } from '../consents.ts'
 import type { SecretHandlers } from '../handlers.ts'
 import type { Party } from '../party.ts'
 import { ringTensor, wordsOf } from '../ring/tensor.ts'
-import { sharesOf } from '../stored-share.ts'
+import { holding, sharesOf } from '../stored-share.ts'
 import { partyOf, together } from './groups.ts'
 import { hand } from './secrets.ts'
 
@@ -24,12 +24,14 @@ export const keptHandlers: SecretHandlers<
       return [ids.map((id) => party.share(id)), drawn] as const
     })
     const tensors: KeptShares['tensors'][number][] = []
-    for (const share of shares) {
-      // What failed is no state to go on from.
-      if (share.failure !== null) throw new Poison({ error: share.failure, access: share.access })
-      const { data } = await party.outward(draws, share)
-      tensors.push({ shape: share.shape, data, access: plainAccess(share.access) })
-    }
+    await holding(shares, async () => {
+      for (const share of shares) {
+        // What failed is no state to go on from.
+        if (share.failure !== null) throw new Poison({ error: share.failure, access: share.access })
+        const { data } = await party.outward(draws, share)
+        tensors.push({ shape: share.shape, data, access: plainAccess(share.access) })
+      }
+    })
     const { parties, index } = party.options
     const members = membersOf(session, party)
     return session.host.checkpoints.save(session.name, name, {

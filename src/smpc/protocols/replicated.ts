@@ -7,8 +7,8 @@
  * whatever the secrets are, and sizes and numbers of messages depend on shapes alone.
  */
 import { type Shape, sizeOf } from '../../tensor/shape.ts'
+import { recycle } from '../../worker/memory-pool.ts'
 import { type Words, wordsPerElement } from '../ring/kernels.ts'
-import { recycle } from '../ring/pool.ts'
 import { add, type RingTensor, ringTensor, ringZeros } from '../ring/tensor.ts'
 import { type RingOp, ringRow } from '../ring-ops.ts'
 import type { CommandShape, Cost, PartyContext, PartyOperand, Protocol, Share } from './protocol.ts'

@@ -4,6 +4,8 @@
  *
  * Words are copied and taken apart through views of 32 bits, never of doubles: an engine may rewrite the bits of a NaN.
  */
+
+import { unfilledWords } from '../../worker/memory-pool.ts'
 import {
   areIndices,
   chachaBlock,
@@ -17,7 +19,6 @@ import {
 } from './check.ts'
 import { helpedBy } from './helped.ts'
 import type { HelpedKernels, Planes, RingKernels, Words } from './kernels.ts'
-import { unfilledWords } from './pool.ts'
 import { truncationOffset } from './truncation-offset.ts'
 
 const word = (value: bigint): bigint => BigInt.asUintN(64, value)
@@ -194,7 +195,7 @@ const plain: Omit<RingKernels, keyof HelpedKernels> = {
   scatterAdd(a, indices, length) {
     sameLength('scatterAdd', a, indices)
     areIndices('scatterAdd', indices, length)
-    const out = new BigUint64Array(length)
+    const out = unfilledWords(length).fill(0n)
     const from = halves(a)
     const to = halves(out)
     for (let i = 0; i < indices.length; i++) {

@@ -2,11 +2,12 @@
  * The kernels of Z_2^128 in plain JavaScript; see javascript.ts. What moves and adds elements works on quarters of them, 32
  * bits each, as numbers; what multiplies and divides, on whole ones.
  */
+
+import { unfilledWords } from '../../worker/memory-pool.ts'
 import { areIndices, encodeLimits, hasShape, isDivisor, notEncodable, notInt32, sameLength } from './check.ts'
 import { helpedBy } from './helped.ts'
 import { javascriptKernels, turned } from './javascript.ts'
 import type { HelpedKernels, Planes, RingKernels, Words } from './kernels.ts'
-import { unfilledWords } from './pool.ts'
 import { truncationOffset } from './truncation-offset.ts'
 
 const low127 = (1n << 127n) - 1n

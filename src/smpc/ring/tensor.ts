@@ -1,19 +1,10 @@
 /** Tensors over the ring: shapes on top of the kernels. Nothing here knows a scale, or a secret. */
-import { tf } from '../../tensor/engine.ts'
-import {
-  broadcastShapes,
-  type ConvAttrs,
-  normalizeAxes,
-  paddingFor,
-  type Shape,
-  sameShape,
-  sizeOf,
-} from '../../tensor/shape.ts'
+import { broadcastShapes, normalizeAxes, type Shape, sameShape, sizeOf } from '../../tensor/shape.ts'
+import { recycle, unfilled, unfilledWords } from '../../worker/memory-pool.ts'
 import { ring } from './choose.ts'
 import { signExtended } from './javascript128.ts'
 import { type RingBits, type RingKernels, type Words, wordsPerElement } from './kernels.ts'
-import { areInside, cached } from './moves.ts'
-import { recycle, unfilledWords } from './pool.ts'
+import { areInside } from './moves.ts'
 import { copyView, spreadView, turnedView, wholeOf } from './strided.ts'
 
 /** Elements row by row. Never changed once made. */
@@ -73,7 +64,7 @@ export const bytesOf = ({ buffer, byteOffset, byteLength }: Words): Uint8Array =
 
 /** Bytes one after another. */
 export function concatenated(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((length, part) => length + part.length, 0))
+  const whole = new Uint8Array(unfilled(parts.reduce((length, part) => length + part.length, 0)))
   let at = 0
   for (const part of parts) {
     whole.set(part, at)
@@ -105,7 +96,10 @@ const elementwise =
   (name: 'add' | 'sub' | 'mul') =>
   (a: RingTensor, b: RingTensor): RingTensor => {
     const shape = broadcastShapes(name, a.shape, b.shape)
-    return { ring: a.ring, shape, data: ring(a.ring)[name](spread(a, shape).data, spread(b, shape).data) }
+    const [x, y] = [spread(a, shape).data, spread(b, shape).data]
+    const data = ring(a.ring)[name](x, y)
+    recycle(...(x === a.data ? [] : [x]), ...(y === b.data ? [] : [y]))
+    return { ring: a.ring, shape, data }
   }
 
 export const add = elementwise('add')
@@ -183,7 +177,10 @@ export function sum(x: RingTensor, axis: readonly number[] | undefined, keepDims
   const perm = [...kept, ...[...axes].sort((a, b) => a - b)]
   const rows = sizeOf(shape)
   const columns = sizeOf(axes.map((i) => x.shape[i]!))
-  return { ring: x.ring, shape, data: ring(x.ring).sumRows(permuted(x, perm), rows, columns) }
+  const turned = permuted(x, perm)
+  const data = ring(x.ring).sumRows(turned, rows, columns)
+  if (turned !== x.data) recycle(turned)
+  return { ring: x.ring, shape, data }
 }
 
 /** The elements with axes in another order. */
@@ -230,113 +227,4 @@ export function cumsum(x: RingTensor, axis: number, exclusive: boolean, reverse:
     sums,
   )
   return { ...x, data: permuted(turned, back) }
-}
-
-/** [batch, height, width, filter height · filter width · channels]. */
-type WindowsShape = readonly [batch: number, height: number, width: number, taps: number]
-
-/** Where each element of a window comes from. */
-interface Windows {
-  readonly indices: Int32Array
-  readonly shape: WindowsShape
-}
-
-const geometryOf = (x: Shape, filter: readonly [number, number], { dilations, strides, pad }: ConvAttrs) =>
-  tf.backend_util.computeConv2DInfo(
-    [x[0]!, x[1]!, x[2]!, x[3]!],
-    [...filter, x[3]!, 1],
-    strides as [number, number],
-    dilations as [number, number],
-    paddingFor(pad),
-  )
-
-/** The shape of {@link windowsOf}, before any of them is laid out: they may be more than fit. */
-export function windowsShape(x: Shape, filter: readonly [number, number], attrs: ConvAttrs): WindowsShape {
-  const { batchSize, outHeight, outWidth } = geometryOf(x, filter, attrs)
-  return [batchSize, outHeight, outWidth, filter[0] * filter[1] * x[3]!]
-}
-
-/**
- * The windows that a convolution or a pooling looks at, as indices into the image; −1 where a window hangs over the edge.
- *
- * @param x [batch, height, width, channels]
- * @param filter height and width
- */
-export function windowsOf(x: Shape, filter: readonly [number, number], attrs: ConvAttrs): Windows {
-  return cached(['windows', x, filter, attrs], () => {
-    const [, height, width, channels] = x as [number, number, number, number]
-    const { padInfo, strideHeight, strideWidth, dilationHeight, dilationWidth } = geometryOf(x, filter, attrs)
-    const shape = windowsShape(x, filter, attrs)
-    const [batch, outHeight, outWidth] = shape
-    const indices = new Int32Array(sizeOf(shape))
-    let at = 0
-    for (let b = 0; b < batch; b++) {
-      for (let i = 0; i < outHeight; i++) {
-        for (let j = 0; j < outWidth; j++) {
-          for (let u = 0; u < filter[0]; u++) {
-            const row = i * strideHeight - padInfo.top + u * dilationHeight
-            for (let v = 0; v < filter[1]; v++) {
-              const column = j * strideWidth - padInfo.left + v * dilationWidth
-              const isInside = row >= 0 && row < height && column >= 0 && column < width
-              const from = ((b * height + row) * width + column) * channels
-              for (let c = 0; c < channels; c++) indices[at++] = isInside ? from + c : -1
-            }
-          }
-        }
-      }
-    }
-    return { indices, shape }
-  })
-}
-
-/** How many pixels of the image each window of a pooling covers. */
-export function coverage(
-  x: Shape,
-  filter: readonly [number, number],
-  attrs: ConvAttrs,
-): { readonly counts: readonly number[]; readonly shape: Shape } {
-  const { indices, shape } = windowsOf([1, x[1]!, x[2]!, 1], filter, attrs)
-  const [, height, width, taps] = shape
-  const counts = new Array<number>(height * width).fill(0)
-  indices.forEach((index, i) => {
-    if (index >= 0) counts[Math.floor(i / taps)]!++
-  })
-  return { counts, shape: [1, height, width, 1] }
-}
-
-const filterSize = (filter: Shape): [number, number] => [filter[0]!, filter[1]!]
-
-/** x [batch, height, width, in] with a filter [height, width, in, out], by im2col and one matrix product. */
-export function conv2d(x: RingTensor, filter: RingTensor, attrs: ConvAttrs): RingTensor {
-  const { indices, shape } = windowsOf(x.shape, filterSize(filter.shape), attrs)
-  const [batch, height, width, taps] = shape
-  const out = filter.shape[3]!
-  const columns = ring(x.ring).gather(x.data, indices)
-  const data = ring(x.ring).matMul(columns, filter.data, batch * height * width, taps, out)
-  recycle(columns)
-  return { ring: x.ring, shape: [batch, height, width, out], data }
-}
-
-/** The gradient of {@link conv2d} for its filter, from x and the gradient of the result. */
-export function conv2dFilter(x: RingTensor, dy: RingTensor, filter: Shape, attrs: ConvAttrs): RingTensor {
-  const { indices, shape } = windowsOf(x.shape, filterSize(filter), attrs)
-  const [batch, height, width, taps] = shape
-  const columns = ringTensor(x.ring, [batch * height * width, taps], ring(x.ring).gather(x.data, indices))
-  const flat = reshaped(dy, [batch * height * width, filter[3]!])
-  const gradient = matMul(columns, flat, { transposeA: true, transposeB: false })
-  recycle(columns.data)
-  return reshaped(gradient, filter)
-}
-
-/** The gradient of {@link conv2d} for its input, from the gradient of the result and the filter. */
-export function conv2dInput(dy: RingTensor, filter: RingTensor, x: Shape, attrs: ConvAttrs): RingTensor {
-  const { indices, shape } = windowsOf(x, filterSize(filter.shape), attrs)
-  const [batch, height, width, taps] = shape
-  const out = filter.shape[3]!
-  const flat = reshaped(dy, [batch * height * width, out])
-  const taking = reshaped(filter, [taps, out])
-  const columns = matMul(flat, taking, { transposeA: false, transposeB: true })
-  const data = ring(dy.ring).scatterAdd(columns.data, indices, sizeOf(x))
-  recycle(columns.data)
-  return { ring: dy.ring, shape: x, data }
 }

@@ -1,8 +1,9 @@
 /** The ring kernels in WebAssembly. They are written in AssemblyScript, in `assembly/ring`. */
+
+import { unfilled, unfilledWords } from '../../worker/memory-pool.ts'
 import { encodeLimits, hasShape, isDivisor, isKeyStream, notEncodable, sameLength } from './check.ts'
 import { javascriptKernels } from './javascript.ts'
 import type { PlaneKernels, Planes, RingKernels, Rings, Words } from './kernels.ts'
-import { unfilled, unfilledWords } from './pool.ts'
 import { ringModule } from './ring.wasm.ts'
 import { type Operand, operand, plane, Scratch, type WebAssemblyApi } from './scratch.ts'
 import { truncationOffset } from './truncation-offset.ts'
@@ -16,7 +17,7 @@ function planeKernels(scratch: Scratch): PlaneKernels {
   const [p0, p1, p2, p3, p4, p5] = scratch.pointers
   /** A kernel of planes that makes as many bytes. */
   const bytewise = (inputs: readonly Planes[], run: (n: number) => void): Planes => {
-    const out = new Uint8Array(inputs[0]!.length)
+    const out = new Uint8Array(unfilled(inputs[0]!.length))
     const bytes = (a: Planes) => operand(a, 8)
     scratch.inBlocks(out.length, [bytes(out)], inputs.map(bytes), run)
     return out
@@ -133,7 +134,7 @@ function kernels64(scratch: Scratch): RingKernels {
 
     fromPlane(a, length) {
       sameLength('fromPlane', a, { length: Math.ceil(length / 8) })
-      const out = new BigUint64Array(length)
+      const out = unfilledWords(length)
       scratch.inBlocks(length, [words(out)], [plane(a)], (n) => scratch.kernels.fromPlane(p0, p1, n))
       return out
     },

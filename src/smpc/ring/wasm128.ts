@@ -1,9 +1,10 @@
 /** The kernels of Z_2^128 in WebAssembly. */
+
+import { unfilled, unfilledWords } from '../../worker/memory-pool.ts'
 import { encodeLimits, hasShape, isDivisor, notEncodable, sameLength } from './check.ts'
 import { helpedBy } from './helped.ts'
 import { count, javascriptKernels128 } from './javascript128.ts'
 import type { HelpedKernels, PlaneKernels, RingKernels, Words } from './kernels.ts'
-import { unfilled, unfilledWords } from './pool.ts'
 import { type Operand, operand, plane, type Scratch } from './scratch.ts'
 import { truncationOffset } from './truncation-offset.ts'
 

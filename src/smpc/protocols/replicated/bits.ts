@@ -6,6 +6,7 @@
  * multiplied by the random bit beforehand a product with the outcome comes out of the same round.
  */
 import { sizeOf } from '../../../tensor/shape.ts'
+import { spent } from '../../../worker/memory-pool.ts'
 import { type CircuitName, circuitOf, type Gate, strideOf } from '../../circuits.ts'
 import { bitsToElements, plane } from '../../correlations.ts'
 import { ring } from '../../ring/choose.ts'
@@ -27,9 +28,11 @@ const planeOf = ([mine, next]: Bits, index: number, stride: number): Bits => [
 const planesOf = (bits: Bits, count: number, stride: number): Bits[] =>
   Array.from({ length: count }, (_, i) => planeOf(bits, i, stride))
 
-/** What this party knows of x = u + v: u at place 0, v at the others. */
-function addendOf(seat: Seat, [mine, next]: Pair<Words>): Words {
-  return seat.place === 0 ? seat.kernels.add(mine, next) : seat.place === 1 ? next : mine
+/** What this party knows of x = u + v, bit by bit: u at place 0, v at the others, or what they make of it. */
+function addendPlanes({ place, kernels }: Seat, [mine, next]: Pair<Words>, ofV = kernels.toPlanes): Planes {
+  if (place !== 0) return ofV(place === 1 ? next : mine)
+  const u = kernels.add(mine, next)
+  return spent(kernels.toPlanes(u), u)
 }
 
 /**
@@ -102,14 +105,23 @@ async function randomBits(
   const bits: Bits = [seat.planesBefore(bytes), seat.planesAfter(bytes)]
   const { kernels } = seat
   const toWords = (of: Planes): Words => bitsToElements(of, size, planes, kernels)
-  const less = (x: Words, product: Words): Words => kernels.sub(x, kernels.mulScalar(product, 2n))
+  const less = (x: Words, product: Words): Words => {
+    const twice = kernels.mulScalar(product, 2n)
+    return spent(kernels.sub(x, twice), twice)
+  }
+  /** What a party hands over of s·t. */
+  const summandOf = (s: Words, t: Words, drawn: Words): Words => {
+    const product = kernels.mul(s, t)
+    return spent(kernels.sub(product, drawn), product)
+  }
   const arithmetic = async (): Promise<Pair<Words>> => {
     if (seat.place === 0) {
       const [mask, before, after] = [seat.wordsBefore(n), seat.wordsBefore(n), seat.wordsAfter(n)]
-      const rest = kernels.sub(toWords(kernels.xor(...bits)), mask)
+      const known = toWords(kernels.xor(...bits))
+      const rest = spent(kernels.sub(known, mask), known)
       await seat.swap([[1, bytesOf(rest)]], [])
       await seat.swap([], [])
-      return [less(mask, before), less(rest, after)]
+      return spent([less(mask, before), less(rest, after)], mask, before, after)
     }
     if (seat.place === 1) {
       const drawn = seat.wordsBefore(n)
@@ -122,16 +134,18 @@ async function randomBits(
       )
       const rest = wordsOf(received!)
       const t = toWords(bits[1])
-      const product = kernels.sub(kernels.mul(rest, t), drawn)
+      const product = summandOf(rest, t, drawn)
       await seat.swap([[2, bytesOf(product)]], [])
-      return [less(rest, drawn), less(t, kernels.add(product, wordsOf(theirs!)))]
+      const whole = kernels.add(product, wordsOf(theirs!))
+      return spent([less(rest, drawn), less(t, whole)], rest, drawn, t, whole, theirs!)
     }
     const [mask, drawn] = [seat.wordsAfter(n), seat.wordsAfter(n)]
     const t = toWords(bits[0])
-    const product = kernels.sub(kernels.mul(mask, t), drawn)
+    const product = summandOf(mask, t, drawn)
     await seat.swap([[1, bytesOf(product)]], [])
     const [theirs] = await seat.swap([], [[1, width]])
-    return [less(t, kernels.add(product, wordsOf(theirs!))), less(mask, drawn)]
+    const whole = kernels.add(product, wordsOf(theirs!))
+    return spent([less(t, whole), less(mask, drawn)], mask, drawn, t, whole, theirs!)
   }
   const inWords = await arithmetic()
   if (factors.length === 0) return { bits, words: inWords, products: [] }
@@ -144,15 +158,19 @@ async function randomBits(
 /** From t = bit ⊕ β, opened: bit = t + (1 − 2t)·β, and bit · y = t·y + (1 − 2t)·(β·y). Local. */
 function injected(seat: Seat, t: Words, random: RandomBits, factors: readonly Pair<Words>[]): Pair<Words>[] {
   const { kernels } = seat
-  const sign = kernels.addScalar(kernels.mulScalar(t, -2n), 1n)
-  const flipped = random.words.map((part) => kernels.mul(sign, part)) as [Words, Words]
-  // What is public is part of component 0.
-  if (seat.place === 0) flipped[0] = kernels.add(flipped[0], t)
-  if (seat.place === 2) flipped[1] = kernels.add(flipped[1], t)
+  const negated = kernels.mulScalar(t, -2n)
+  const sign = spent(kernels.addScalar(negated, 1n), negated)
+  const sum = (one: Words, other: Words): Words => spent(kernels.add(one, other), one, other)
+  // What is public is part of component 0, which is the first at place 0 and the second at place 2.
+  const publicAt = seat.place === 0 ? 0 : seat.place === 2 ? 1 : null
+  const flipped = random.words.map((part, i) => {
+    const product = kernels.mul(sign, part)
+    return i === publicAt ? spent(kernels.add(product, t), product) : product
+  }) as [Words, Words]
   const products = factors.map((factor, j) =>
-    factor.map((part, i) => kernels.add(kernels.mul(t, part), kernels.mul(sign, random.products[j]![i]!))),
+    factor.map((part, i) => sum(kernels.mul(t, part), kernels.mul(sign, random.products[j]![i]!))),
   ) as [Words, Words][]
-  return [flipped, ...products]
+  return spent([flipped, ...products], sign, t, ...random.words, ...random.products.flat())
 }
 
 /** The inputs of gates, one after another, as components. */
@@ -181,11 +199,11 @@ function layerSummands(
     gates.map((gate) => wires[gate.right]!),
     registers,
   )
-  const added = new Uint8Array(gates.length * stride)
-  gates.forEach(({ into, adds }, i) => {
-    if (adds) added.set(registers[into]![0], i * stride)
-  })
-  return andSummand(ring().xor(seat.zeroPlanes(gates.length * stride), added), left, right)
+  const none = new Uint8Array(stride)
+  const added = concatenated(gates.map(({ into, adds }) => (adds ? registers[into]![0] : none)))
+  const zeros = seat.zeroPlanes(gates.length * stride)
+  const masked = ring().xor(zeros, added)
+  return spent(andSummand(masked, left, right), zeros, added, masked, ...left, ...right)
 }
 
 /** Runs the layers of a circuit. One round and an eighth of a byte for each gate, of each party, a layer. */
@@ -229,7 +247,7 @@ export async function negative(seat: Seat, x: Share, others: readonly Share[]): 
   const factors = others.map(words)
   const [sign, random] = await seat.beside(
     async (tree) => {
-      const { differ, both } = await metBits(tree, kernels.toPlanes(addendOf(tree, words(x))), stride, low)
+      const { differ, both } = await metBits(tree, addendPlanes(tree, words(x)), stride, low)
       const registers = [...planesOf(both, low, stride), ...planesOf(differ, low, stride)]
       const carry = await summandAtRoot(tree, 'lessThan', low, registers, stride)
       return ring().xor(carry, planeOf(differ, low, stride)[0])
@@ -247,8 +265,11 @@ export async function zero(seat: Seat, x: Share): Promise<Pair<Words>> {
   const { kernels } = seat
   const [isZero, random] = await seat.beside(
     async (tree) => {
-      const addend = addendOf(tree, words(x))
-      const mine = tree.place === 0 ? kernels.toPlanes(addend) : kernels.not(kernels.toPlanes(kernels.neg(addend)))
+      const mine = addendPlanes(tree, words(x), (v) => {
+        const negated = kernels.neg(v)
+        const planes = spent(kernels.toPlanes(negated), negated)
+        return spent(kernels.not(planes), planes)
+      })
       const { differ } = await metBits(tree, mine, stride, 0)
       return summandAtRoot(tree, 'allOnes', tree.ring, planesOf(differ, tree.ring, stride), stride)
     },
@@ -264,7 +285,7 @@ export async function lowBits(seat: Seat, x: Share, count: number): Promise<Pair
   const stride = strideOf(size)
   const [bits, random] = await seat.beside(
     async (tree): Promise<Bits> => {
-      const mine = seat.kernels.toPlanes(addendOf(tree, words(x))).subarray(0, count * stride)
+      const mine = addendPlanes(tree, words(x)).subarray(0, count * stride)
       const { differ, both } = await metBits(tree, mine, stride, count - 1)
       if (count === 1) return differ
       const registers = [...planesOf(both, count - 1, stride), ...planesOf(differ, count - 1, stride)]

@@ -4,9 +4,9 @@
  * for each party, whatever the bilinear map.
  */
 import { sameShape } from '../../../tensor/shape.ts'
+import { recycle, spent } from '../../../worker/memory-pool.ts'
 import { ring } from '../../ring/choose.ts'
 import type { Planes, Words } from '../../ring/kernels.ts'
-import { recycle } from '../../ring/pool.ts'
 import { add, type RingTensor } from '../../ring/tensor.ts'
 import type { RingRow } from '../../ring-ops.ts'
 import type { Share } from '../protocol.ts'
@@ -41,7 +41,7 @@ export function summandOf(
 /** Elementwise: α + x_i·y_i + x_i·y_{i+1} + x_{i+1}·y_i, in one pass. */
 export function timesSummand(seat: Seat, [x, xNext]: Pair<Words>, [y, yNext]: Pair<Words>, isMasked: boolean): Words {
   const zeros = isMasked ? seat.zeros(seat.count(x)) : new BigUint64Array(x.length)
-  return seat.kernels.beaver(zeros, xNext, yNext, x, y, true)
+  return spent(seat.kernels.beaver(zeros, xNext, yNext, x, y, true), zeros)
 }
 
 /** The same of bits, α being planes whose exclusive or is zero. */

@@ -6,6 +6,8 @@
  * Places are counted from whoever has the special part in a command, and that part goes round from command to command, so
  * that all work alike.
  */
+
+import { spent } from '../../../worker/memory-pool.ts'
 import { Prg, type PrgStream } from '../../prg.ts'
 import { ring } from '../../ring/choose.ts'
 import {
@@ -98,15 +100,19 @@ export class Seat {
 
   /** n elements of all parties that add up to zero: α_i = F(k_{i+1}) − F(k_i) (Araki et al., §3.3). */
   zeros(n: number): Words {
-    return this.kernels.sub(this.wordsAfter(n), this.wordsBefore(n))
+    const [after, before] = [this.wordsAfter(n), this.wordsBefore(n)]
+    return spent(this.kernels.sub(after, before), after, before)
   }
   /** a + b, and {@link zeros}. */
   withZeros(a: Words, b: Words): Words {
     const n = this.count(a)
-    return this.kernels.sub(this.kernels.sum3(a, b, this.wordsAfter(n), 0n), this.wordsBefore(n))
+    const [after, before] = [this.wordsAfter(n), this.wordsBefore(n)]
+    const sum = this.kernels.sum3(a, b, after, 0n)
+    return spent(this.kernels.sub(sum, before), after, before, sum)
   }
   zeroPlanes(bytes: number): Planes {
-    return ring().xor(this.#after.bytes(bytes), this.#before.bytes(bytes))
+    const [after, before] = [this.#after.bytes(bytes), this.#before.bytes(bytes)]
+    return spent(ring().xor(after, before), after, before)
   }
 
   /** Position among the parties of who has a place. */

@@ -17,10 +17,10 @@
  * 2^(l − 2 − k), and k + 1 bits of what multiplies 2z are all that counts: these alone travel.
  */
 
+import { recycle } from '../../../worker/memory-pool.ts'
 import { Prg, randomSeed, sourceOf } from '../../prg.ts'
 import type { RingBits, Words } from '../../ring/kernels.ts'
 import { carriedBits, fewBytes, packedBytes } from '../../ring/packing.ts'
-import { recycle } from '../../ring/pool.ts'
 import { bytesOf, concatenated, wordsOf } from '../../ring/tensor.ts'
 import type { Pair, Seat } from './seat.ts'
 
@@ -54,7 +54,7 @@ export async function truncated(seat: Seat, dividend: Dividend, by: number): Pro
     const dealt = kernels.dealDivision({ n, divisor, own, ...shared })
     const mine = dealt.own === null ? [] : [bytesOf(dealt.own)]
     const toSecond = concatenated([...mine, bytesOf(dealt.quotient), dealt.top])
-    recycle(dealt.quotient)
+    recycle(dealt.quotient, dealt.top)
     await seat.swap([...mine.map((data) => [1, data] as const), [2, toSecond]], [])
     // The second step is the others' alone.
     await seat.swap([], [])
@@ -97,6 +97,6 @@ export async function truncated(seat: Seat, dividend: Dividend, by: number): Pro
   // b = r_m XOR c_m is r_m or 1 − r_m, so that (2b − 1)·z = (1 − 2c_m)·(2z·r_m − z).
   const [answer] = await seat.swap([[other, carry]], [[other, carried]])
   const common = kernels.closeDivision(c, carry, answer!, divisor)
-  recycle(c)
+  recycle(c, theirs!, answer!, ...(handed === undefined ? [] : [handed]))
   return isFirst ? [component, common] : [common, component]
 }

@@ -1,6 +1,13 @@
 /** Memory of large arrays that is used again: never by two at a time. */
-import { expect, it } from 'vitest'
-import { recycle, unfilled } from '../../../src/smpc/ring/pool.ts'
+import { afterAll, beforeAll, expect, it, vi } from 'vitest'
+import { recycle, unfilled } from '../../src/worker/memory-pool.ts'
+
+beforeAll(() => {
+  vi.useFakeTimers()
+})
+afterAll(() => {
+  vi.useRealTimers()
+})
 
 // Sizes that nobody else asks for.
 const SIZE = 100_008
@@ -34,12 +41,19 @@ it('is not taken where others may have a part of it, of threads, or small', () =
 })
 
 it('is kept up to a bound', () => {
-  const bytes = 2 ** 22 + 8
-  const arrays = Array.from({ length: 40 }, () => array(bytes))
+  const bytes = 2 ** 25 + 8
+  const arrays = Array.from({ length: 12 }, () => array(bytes))
   recycle(...arrays)
   const seen = new Set<unknown>(arrays.map(({ buffer }) => buffer))
-  const again = Array.from({ length: 40 }, () => array(bytes)).filter(({ buffer }) => seen.has(buffer))
-  // 64 MiB are fifteen of them.
+  const again = Array.from({ length: 12 }, () => array(bytes)).filter(({ buffer }) => seen.has(buffer))
+  // 256 MiB are seven of them.
   expect(again.length).toBeGreaterThan(0)
-  expect(again.length).toBeLessThanOrEqual(15)
+  expect(again.length).toBeLessThanOrEqual(7)
+})
+
+it('is let go when nobody has asked for any in a while', () => {
+  const first = array()
+  recycle(first)
+  vi.advanceTimersByTime(60_000)
+  expect(array().buffer).not.toBe(first.buffer)
 })
