@@ -7,7 +7,7 @@
  * What comes from a peer is read by the reader below, not by msgpackr's, which knows extension types: it would compile
  * a record into a function, and make dates, sets, errors, big integers and regular expressions of what a stranger sent.
  */
-import { Packr } from 'msgpackr'
+import { Packr, RESET_BUFFER_MODE } from 'msgpackr'
 import { codes, sottoError } from '../errors.ts'
 import type { Frame } from './protocol.ts'
 
@@ -41,7 +41,7 @@ export function encodeValue(value: unknown): Uint8Array {
 /** As {@link encodeValue}, but in memory that the next call may write to: for whoever copies it at once. */
 export function encodeHere(value: unknown): Uint8Array {
   assertPlain(value, 0)
-  return packr.pack(value)
+  return packr.pack(value, RESET_BUFFER_MODE)
 }
 
 function assertPlain(value: unknown, depth: number): void {

@@ -10,17 +10,20 @@
 import { sottoError } from '../../errors.ts'
 import type { Progress } from '../../tensor/location.ts'
 import { encodeHere } from '../codec.ts'
+import { unfilled } from '../memory-pool.ts'
 import type { Frame } from '../protocol.ts'
 import { unheld } from './awake.ts'
 import type { Channel } from './channel.ts'
 import {
   byeOf,
   isCounted,
+  joined,
   MessageKind,
   messageOf,
   type Part,
   partsOf,
   pieceOf,
+  pieceRoom,
   putPart,
   readMessage,
 } from './messages.ts'
@@ -28,12 +31,16 @@ import type { Following, Traffic, Transport } from './transport.ts'
 
 /** Frames are collected up to so many bytes, or until the end of what is going on. */
 const BATCH = 64 * 2 ** 10
+/** A frame of more bytes makes a message by itself: to collect it would copy it once more. */
+const ALONE = 8 * 2 ** 10
 /** Bytes of one piece. */
 const PIECE = 256 * 2 ** 10
 /** A backlog of so much is small; pieces are made while the channel has no more: a small frame may have to wait for it. */
 const SMALL = 2 ** 20
 /** Bytes of pieces on their way. */
 const WINDOW = 16 * 2 ** 20
+/** Rooms of pieces that have arrived, kept for others of the same link. */
+const ROOMS = 8
 /** Say what came at least so often. */
 const RECEIVED_EVERY = 64
 const RECEIVED_BYTES = 256 * 2 ** 10
@@ -145,6 +152,8 @@ export class Link implements Transport {
   readonly #outgoing: Outgoing[] = []
   #outgoingBytes = 0
   #piecesUnderWay = 0
+  /** Memory of pieces that have arrived. */
+  readonly #rooms: Uint8Array[] = []
   #nextPart = 0
 
   #received = 0
@@ -289,6 +298,10 @@ export class Link implements Transport {
     const bytes = encodeHere(frame)
     this.#checkLimit(bytes.length + 1)
     this.traffic.framesOut++
+    if (bytes.length > ALONE) {
+      this.#flush()
+      return this.#retain(joined(MessageKind.frames, [bytes]), null)
+    }
     if (this.#batchBytes + bytes.length > BATCH) this.#flush()
     if (this.#batchBytes === 0) this.#batchBytes = 1
     this.#batch = withRoom(this.#batch, this.#batchBytes + bytes.length)
@@ -343,8 +356,6 @@ export class Link implements Transport {
     const message = this.#batch.slice(0, this.#batchBytes)
     message[0] = MessageKind.frames
     this.#batchBytes = 0
-    // A large frame came by itself: what follows need not keep its memory.
-    if (this.#batch.length > 2 * BATCH) this.#batch = EMPTY
     this.#retain(message, null)
   }
 
@@ -384,7 +395,9 @@ export class Link implements Transport {
     if (part.at < part.bytes.length) this.#outgoing.push(part)
     this.#outgoingBytes -= bytes.length
     this.#piecesUnderWay += bytes.length
-    this.#retain(pieceOf(part.id, bytes), { sending: part.sending, bytes: bytes.length })
+    // A small piece would waste a room of a large one.
+    const room = bytes.length > PIECE / 4 ? (this.#rooms.pop() ?? pieceRoom(PIECE)) : undefined
+    this.#retain(pieceOf(part.id, bytes, room), { sending: part.sending, bytes: bytes.length })
   }
 
   /** The other end has so many of our messages: they need not be kept. Gives them. */
@@ -394,7 +407,10 @@ export class Link implements Transport {
     this.#given = Math.max(0, this.#given - arrived.length)
     for (const { message, piece } of arrived) {
       this.#retainedBytes -= message.length
-      if (piece !== null) this.#piecesUnderWay -= piece.bytes
+      if (piece === null) continue
+      this.#piecesUnderWay -= piece.bytes
+      // A peer that says too early what it got reads, at worst, something else that it is to get: no other link has them.
+      if (piece.bytes > PIECE / 4 && this.#rooms.length < ROOMS) this.#rooms.push(new Uint8Array(message.buffer))
     }
     return arrived
   }
@@ -484,7 +500,8 @@ export class Link implements Transport {
     for (const [id, length, path] of parts) {
       if (length === 0 || this.#incoming.has(id))
         throw sottoError('ERR_PROTOCOL', 'a part is empty, or announced twice')
-      const part: Incoming = { length, bytes: new Uint8Array(length), at: 0, path, arriving }
+      // Nobody sees a part of which something is missing.
+      const part: Incoming = { length, bytes: new Uint8Array(unfilled(length)), at: 0, path, arriving }
       this.#incoming.set(id, part)
       arriving.incoming.push(part)
     }
@@ -556,6 +573,7 @@ export class Link implements Transport {
     this.#batchBytes = 0
     this.#retained = []
     this.#retainedBytes = 0
+    this.#rooms.length = 0
     this.#outgoing.length = 0
     this.#outgoingBytes = 0
     for (const listener of this.#drainListeners.splice(0)) listener()

@@ -125,18 +125,22 @@ export function byeOf(reason: Error | undefined): Uint8Array {
 /** An error that is not Sotto's may carry anything in its message: nothing of it travels. */
 const UNKNOWN = { code: 'ERR_SESSION_CLOSED', message: 'the other end failed' } as const
 
-/** `2, part, bytes`, the bytes copied once. */
-export function pieceOf(part: number, bytes: Uint8Array): Uint8Array {
+/** Bytes of a piece before what it carries, at most. */
+const MOST_HEAD = 15
+
+/** `2, part, bytes`, the bytes copied once: into room for them and a head, which is made unless there is some. */
+export function pieceOf(part: number, bytes: Uint8Array, room?: Uint8Array): Uint8Array {
   const id = encodeValue(part)
   const head = 1 + id.length + 5
-  const message = new Uint8Array(head + bytes.length)
+  const message = room ?? pieceRoom(bytes.length)
   message[0] = MessageKind.piece
   message.set(id, 1)
   message[1 + id.length] = BIN32
   new DataView(message.buffer).setUint32(2 + id.length, bytes.length)
   message.set(bytes, head)
-  return message
+  return message.subarray(0, head + bytes.length)
 }
+export const pieceRoom = (bytes: number): Uint8Array => new Uint8Array(MOST_HEAD + bytes)
 const BIN32 = 0xc6
 
 /** Frames with more binary than this are sent in parts; binary below the second stays with the frame. */
