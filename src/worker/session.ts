@@ -41,8 +41,11 @@ interface Pending {
   settled?: () => void
 }
 
-/** Commands that hardly fail, or not by a line of the caller's: nobody asks where they were issued. */
-const silent: { readonly [N in TellName]?: true } = { free: true, peers: true, deposit: true }
+/**
+ * Commands that hardly fail, or not by a line of the caller's: nobody asks where they were issued. So it is with what peers
+ * hand each other in the course of protocols, by the hundred for each step of a training.
+ */
+const silent: { readonly [name: string]: true } = { free: true, peers: true, deposit: true, secretParts: true }
 
 /** Commands that may wait, for a peer or for a disk, and hold up what comes after them. */
 export const waiting: { readonly [N in MessageName]?: true } = {
