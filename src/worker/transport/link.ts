@@ -41,10 +41,10 @@ const SMALL = 2 ** 20
 const WINDOW = 16 * 2 ** 20
 /** Rooms of pieces that have arrived, kept for others of the same link. */
 const ROOMS = 8
-/** Say what came at least so often. */
+/** Say what came at least so often: of bytes, before who waits for a small backlog waits for the word alone. */
 const RECEIVED_EVERY = 64
-const RECEIVED_BYTES = 256 * 2 ** 10
-const RECEIVED_AFTER = 50
+const RECEIVED_BYTES = SMALL / 2
+const RECEIVED_AFTER = 200
 
 const EMPTY = new Uint8Array(0)
 const LEAST = 1024
