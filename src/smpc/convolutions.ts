@@ -7,7 +7,6 @@ import { type ConvAttrs, type Shape, sizeOf } from '../tensor/shape.ts'
 import { recycle } from '../worker/memory-pool.ts'
 import { ring } from './ring/choose.ts'
 import * as whole from './ring/convolution.ts'
-import { layWindows, windowsShape } from './ring/convolution.ts'
 import { wordsPerElement } from './ring/kernels.ts'
 import type { RingTensor } from './ring/tensor.ts'
 import * as rt from './ring/tensor.ts'
@@ -21,7 +20,7 @@ type Part = readonly [number, number]
 /** The parts of a batch x [batch, height, width, in] under a filter. */
 function partsOf(x: Shape, [height, width]: Shape, attrs: ConvAttrs): Part[] {
   const batch = x[0]!
-  const each = sizeOf(windowsShape([1, ...x.slice(1)], [height!, width!], attrs))
+  const each = sizeOf(whole.windowsShape([1, ...x.slice(1)], [height!, width!], attrs))
   const step = Math.max(1, Math.floor(TOGETHER / Math.max(1, each)))
   return Array.from({ length: Math.ceil(batch / step) }, (_, i) => [i * step, Math.min(batch, (i + 1) * step)])
 }
@@ -45,7 +44,7 @@ function joined(parts: readonly Part[], of: (part: Part) => RingTensor, result: 
 
 /** x [batch, height, width, in] with a filter [height, width, in, out]. */
 export function conv2d(x: RingTensor, filter: RingTensor, attrs: ConvAttrs): RingTensor {
-  const [batch, height, width] = windowsShape(x.shape, [filter.shape[0]!, filter.shape[1]!], attrs)
+  const [batch, height, width] = whole.windowsShape(x.shape, [filter.shape[0]!, filter.shape[1]!], attrs)
   const result = rt.unfilledTensor(x.ring, [batch, height, width, filter.shape[3]!])
   return joined(partsOf(x.shape, filter.shape, attrs), (part) => whole.conv2d(imagesOf(x, part), filter, attrs), result)
 }
@@ -68,11 +67,9 @@ type Filter = readonly [number, number]
 
 /** The windows of a pooling, one after another: [batch, height, width, filter height · filter width, channels]. */
 export function windowsOf(x: RingTensor, filter: Filter, attrs: ConvAttrs): RingTensor {
-  const [batch, height, width, taps] = windowsShape(x.shape, filter, attrs)
+  const [batch, height, width, taps] = whole.windowsShape(x.shape, filter, attrs)
   const channels = x.shape[3]!
-  const windows = (part: Part): RingTensor => {
-    return layWindows(imagesOf(x, part), filter, attrs)
-  }
+  const windows = (part: Part): RingTensor => whole.layWindows(imagesOf(x, part), filter, attrs)
   const shape = [batch, height, width, channels === 0 ? 0 : taps / channels, channels]
   return joined(partsOf(x.shape, filter, attrs), windows, rt.unfilledTensor(x.ring, shape))
 }

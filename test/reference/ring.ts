@@ -127,6 +127,10 @@ function kernelsOf(bits: RingBits): Omit<RingKernels, 'name'> {
       const x = list(a)
       return words(range(rows).map((row) => sum(x.slice(row * columns, (row + 1) * columns))))
     },
+    sumColumns(a, rows, columns) {
+      const x = list(a)
+      return words(range(columns).map((column) => sum(range(rows).map((row) => x[row * columns + column]!))))
+    },
     cumulativeSum(a, rows, columns, exclusive, reverse) {
       const x = list(a)
       return words(

@@ -182,6 +182,21 @@ describe.each([64, 128] as const)('images of %i bits in parts', (bits) => {
     expectSame(parted.windowsBack(dy, [3, 3], attrs, image), rt.ringTensor(bits, image, back))
   })
 
+  it.each([
+    { strides: [1, 1], pad: 'valid', dilations: [1, 1] },
+    { strides: [2, 1], pad: 'valid', dilations: [1, 1] },
+    { strides: [1, 1], pad: 'same', dilations: [2, 3] },
+    { strides: [3, 2], pad: 'same', dilations: [1, 1] },
+    { strides: [2, 3], pad: 2, dilations: [1, 1] },
+    { strides: [1, 1], pad: 1, dilations: [1, 2] },
+  ] as const)('lie one after another as their indices say: %o', (attrs) => {
+    for (const channels of [1, 3]) {
+      const x = anyOf(bits, [2, 9, 11, channels])
+      const { indices, shape } = whole.windowsOf(x.shape, [3, 2], attrs)
+      expectSame(whole.layWindows(x, [3, 2], attrs), rt.ringTensor(bits, shape, ring(bits).gather(x.data, indices)))
+    }
+  })
+
   it('may be none', () => {
     const x = anyOf(bits, [0, 16, 16, 20])
     expectSame(parted.conv2d(x, anyOf(bits, filter), attrs), rt.ringZeros(bits, [0, 16, 8, 2]))

@@ -4,7 +4,6 @@
  *
  * Words are copied and taken apart through views of 32 bits, never of doubles: an engine may rewrite the bits of a NaN.
  */
-
 import { unfilledWords } from '../../worker/memory-pool.ts'
 import {
   areIndices,
@@ -151,6 +150,22 @@ const plain: Omit<RingKernels, keyof HelpedKernels> = {
       }
       to[2 * row] = low
       to[2 * row + 1] = high
+    }
+    return out
+  },
+
+  sumColumns(a, rows, columns) {
+    hasShape('sumColumns', a, rows, columns)
+    const out = new BigUint64Array(columns)
+    const from = halves(a)
+    const to = halves(out)
+    for (let row = 0; row < rows; row++) {
+      const at = 2 * row * columns
+      for (let i = 0; i < 2 * columns; i += 2) {
+        const sum = to[i]! + from[at + i]!
+        to[i + 1] = to[i + 1]! + from[at + i + 1]! + carry(sum)
+        to[i] = sum
+      }
     }
     return out
   },

@@ -2,7 +2,6 @@
  * The kernels of Z_2^128 in plain JavaScript; see javascript.ts. What moves and adds elements works on quarters of them, 32
  * bits each, as numbers; what multiplies and divides, on whole ones.
  */
-
 import { unfilledWords } from '../../worker/memory-pool.ts'
 import { areIndices, encodeLimits, hasShape, isDivisor, notEncodable, notInt32, sameLength } from './check.ts'
 import { helpedBy } from './helped.ts'
@@ -153,6 +152,16 @@ const plain: Omit<RingKernels, keyof HelpedKernels> = {
     const [from, to] = [quarters(a), quarters(out)]
     for (let row = 0; row < rows; row++) {
       for (let i = 4 * row * columns; i < 4 * (row + 1) * columns; i += 4) accumulate(to, 4 * row, from, i)
+    }
+    return out
+  },
+
+  sumColumns(a, rows, columns) {
+    hasShape('sumColumns', count(a), rows, columns)
+    const out = new BigUint64Array(2 * columns)
+    const [from, to] = [quarters(a), quarters(out)]
+    for (let row = 0; row < rows; row++) {
+      for (let i = 0; i < 4 * columns; i += 4) accumulate(to, i, from, 4 * row * columns + i)
     }
     return out
   },

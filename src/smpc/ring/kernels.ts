@@ -109,6 +109,8 @@ export interface RingKernels extends PlaneKernels, HelpedKernels {
   transpose(a: Words, rows: number, columns: number): Words
   /** Sums of the rows of [rows, columns]. */
   sumRows(a: Words, rows: number, columns: number): Words
+  /** Sums of the columns of [rows, columns]. */
+  sumColumns(a: Words, rows: number, columns: number): Words
   /** Running sums along the rows of [rows, columns]. */
   cumulativeSum(a: Words, rows: number, columns: number, exclusive: boolean, reverse: boolean): Words
   /** a[indices[i]]; 0 where the index is −1. */

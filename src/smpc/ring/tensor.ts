@@ -169,12 +169,6 @@ export function matMul(a: RingTensor, b: RingTensor, { transposeA, transposeB }:
   return { ring: a.ring, shape, data }
 }
 
-const onesOf = (ring: RingBits, count: number): Words => {
-  const ones = new BigUint64Array(wordsPerElement(ring) * count)
-  for (let i = 0; i < ones.length; i += wordsPerElement(ring)) ones[i] = 1n
-  return ones
-}
-
 /** Sum over axes. */
 export function sum(x: RingTensor, axis: readonly number[] | undefined, keepDims: boolean): RingTensor {
   const axes = normalizeAxes('sum', axis, x.shape.length)
@@ -183,11 +177,9 @@ export function sum(x: RingTensor, axis: readonly number[] | undefined, keepDims
   const perm = [...kept, ...[...axes].sort((a, b) => a - b)]
   const rows = sizeOf(shape)
   const columns = sizeOf(axes.map((i) => x.shape[i]!))
-  // Rows that are added up are a product with ones: nothing has to be turned over for it.
-  const areRows = kept.length > 0 && kept.every((axis, i) => axis === axes.length + i)
-  if (areRows && axes.length > 0 && rows * columns > 0) {
-    const data = ring(x.ring).matMul(onesOf(x.ring, columns), x.data, 1, columns, rows)
-    return { ring: x.ring, shape, data }
+  // What adds rows up needs nothing turned over.
+  if (axes.length > 0 && kept.length > 0 && kept.every((axis, i) => axis === axes.length + i)) {
+    return { ring: x.ring, shape, data: ring(x.ring).sumColumns(x.data, columns, rows) }
   }
   const turned = permuted(x, perm)
   const data = ring(x.ring).sumRows(turned, rows, columns)

@@ -57,7 +57,7 @@ function kernels64(scratch: Scratch): RingKernels {
     return wordwise([a, b], (n) => scratch.kernels[kernel](p0, p1, p2, n))
   }
   // These move words more than they compute: a loop here is as fast as copies there and back.
-  const { transpose, sumRows, cumulativeSum, gather, scatterAdd, fromInt32, toInt32 } = javascriptKernels
+  const { transpose, sumRows, sumColumns, cumulativeSum, gather, scatterAdd, fromInt32, toInt32 } = javascriptKernels
 
   return {
     name: 'wasm',
@@ -66,6 +66,7 @@ function kernels64(scratch: Scratch): RingKernels {
     ...helped64(scratch),
     transpose,
     sumRows,
+    sumColumns,
     cumulativeSum,
     gather,
     scatterAdd,

@@ -23,7 +23,7 @@ export function kernels128(scratch: Scratch, planeKernels: PlaneKernels): RingKe
     return elementwise([a, b], (n) => scratch.kernels[`${kernel}128`](p0, p1, p2, n))
   }
   // These move words more than they compute: a loop here is as fast as copies there and back.
-  const { transpose, sumRows, cumulativeSum, gather, scatterAdd, fromInt32, toInt32 } = javascriptKernels128
+  const { transpose, sumRows, sumColumns, cumulativeSum, gather, scatterAdd, fromInt32, toInt32 } = javascriptKernels128
 
   const plain: Omit<RingKernels, keyof HelpedKernels> = {
     name: 'wasm',
@@ -31,6 +31,7 @@ export function kernels128(scratch: Scratch, planeKernels: PlaneKernels): RingKe
     ...planeKernels,
     transpose,
     sumRows,
+    sumColumns,
     cumulativeSum,
     gather,
     scatterAdd,

@@ -39,8 +39,8 @@ const PIECE = 256 * 2 ** 10
 const SMALL = 2 ** 20
 /** Bytes of pieces on their way. */
 const WINDOW = 16 * 2 ** 20
-/** Rooms of pieces that have arrived, kept for others of the same link. */
-const ROOMS = 8
+/** Rooms of pieces that have arrived, kept for others of the same link, until the next beat of its heart. */
+const ROOMS = 4
 /** Say what came at least so often: of bytes, before who waits for a small backlog waits for the word alone. */
 const RECEIVED_EVERY = 64
 const RECEIVED_BYTES = SMALL / 2
@@ -285,6 +285,7 @@ export class Link implements Transport {
   }
 
   #beat(): void {
+    if (this.#outgoing.length === 0) this.#rooms.length = 0
     if (this.#channel === null || performance.now() - this.#lastHeard < this.#options.heartbeat) return
     if (this.#isAsked) this.onSilence()
     this.#isAsked = true

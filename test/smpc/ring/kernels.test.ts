@@ -70,6 +70,10 @@ const cases = {
     const [rows, columns] = rowsOf(inputs, n)
     return row([inputs.words(rows * columns)], (kernels, a) => kernels.sumRows(a, rows, columns))
   },
+  sumColumns: (inputs, n) => {
+    const [rows, columns] = rowsOf(inputs, n)
+    return row([inputs.words(rows * columns)], (kernels, a) => kernels.sumColumns(a, rows, columns))
+  },
   cumulativeSum: (inputs, n) => {
     const [rows, columns] = rowsOf(inputs, n)
     const [exclusive, reverse] = [inputs.below(2) === 0, inputs.below(2) === 0]
@@ -381,6 +385,7 @@ describe.each(implementations)('the kernels of the ring in %s', (_, kernels) => 
       () => kernels.matMul(a, b, 1, 1, 3),
       () => kernels.matMul(a, a, -1, -2, -1),
       () => kernels.sumRows(b, 2, 2),
+      () => kernels.sumColumns(b, 2, 2),
       () => kernels.cumulativeSum(b, 1.5, 2, false, false),
     ]) {
       expect(call).toThrow(expect.objectContaining({ code: 'ERR_SHAPE' }))
