@@ -32,6 +32,8 @@ if (many > 1) vi.setConfig({ testTimeout: 900_000 })
 const MIB = 2 ** 20
 /** Below this a part of a frame stays with it. */
 const LARGE_PART = 32 * 2 ** 10
+/** Milliseconds after which an end has said what it got. */
+const SAID = 201
 /** Bytes of one piece, and of pieces that may be under way. */
 const [PIECE, WINDOW] = [256 * 2 ** 10, 16 * MIB]
 
@@ -195,7 +197,7 @@ class Pair {
     for (let quiet = 0; quiet < 2; ) {
       const moved = this.deliver(0) + this.deliver(1)
       await settle()
-      vi.advanceTimersByTime(60)
+      vi.advanceTimersByTime(SAID)
       quiet = moved === 0 ? quiet + 1 : 0
     }
   }
@@ -223,7 +225,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
           pair.deliver(from, count),
     ),
   },
-  { weight: 2, arbitrary: fc.constant<Step>(() => vi.advanceTimersByTime(60)) },
+  { weight: 2, arbitrary: fc.constant<Step>(() => vi.advanceTimersByTime(SAID)) },
   { weight: 2, arbitrary: fc.constant<Step>((pair) => pair.wire.cut()) },
   {
     weight: 2,
@@ -890,7 +892,7 @@ once('a link that is dialled', () => {
     const { half, welcomed } = net.dial()
     const { link, incarnation } = await welcomed
     talk(half)
-    await net.pass(100)
+    await net.pass(SAID)
     const { signal } = new AbortController()
     const resumeWith = async (resumed: { secret?: Uint8Array; received?: number }) => {
       const now = () => ({ ...link, received: 0, ...resumed })
@@ -906,14 +908,14 @@ once('a link that is dialled', () => {
       )
     }
     net.begun[0]!.send([10])
-    await net.pass(100)
+    await net.pass(SAID)
     for (const received of [0, 2, 1e6]) {
       await expect(resumeWith({ received })).rejects.toMatchObject({ code: 'ERR_PROTOCOL' })
     }
     await expect(resumeWith({ secret: new Uint8Array(32) })).rejects.toMatchObject({ code: 'ERR_WORKER_LOST' })
     expect(net.refused.length).toBe(4)
     talk(half)
-    await net.pass(100)
+    await net.pass(SAID)
     expect(net.wires[0]!.ends.map((end) => end.isClosed)).toEqual([false, false])
     await expectArrived(half, net.begun[0]!)
     // The control: with the count that is right, whoever knows the secret takes the link over.
