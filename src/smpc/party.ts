@@ -36,13 +36,18 @@ import { type RingOp, ringRow } from './ring-ops.ts'
 import { type About, holding, StoredShare } from './stored-share.ts'
 import { UsedIndices } from './used-indices.ts'
 
-/** What is moved and not computed may be in the memory of what it was moved from: freed with the one, it is the other's. */
-function exemptCommon(values: readonly Share[]): void {
+/**
+ * The results of a command. What is moved and not computed may be in the memory of what it was moved from, which is not to
+ * be used again when one of the two is freed.
+ */
+function partedFrom(operands: readonly PartyOperand[], results: readonly Share[]): readonly Share[] {
   const seen = new Set<ArrayBufferLike>()
-  for (const { data } of values.flat()) {
+  const before = operands.flatMap((operand) => ('share' in operand ? operand.share : [operand.known]))
+  for (const { data } of [...before, ...results.flat()]) {
     if (seen.has(data.buffer)) exempt(data)
     seen.add(data.buffer)
   }
+  return results
 }
 
 /** What a command draws from the streams that this party has in common with others. */
@@ -263,13 +268,9 @@ export class Party implements Member {
     const ready = (): readonly PartyOperand[] =>
       operands.map((operand) => (operand instanceof StoredShare ? { share: operand.value as Share } : operand))
     const work = (): readonly Share[] | Promise<readonly Share[]> => {
-      const operands = ready()
-      const results = protocol.run(context, op as RingOp, operands, attrs, divisor)
-      const parted = (list: readonly Share[]): readonly Share[] => {
-        exemptCommon([...operands.map((one) => ('share' in one ? one.share : [one.known])), ...list])
-        return list
-      }
-      return results instanceof Promise ? results.then(parted) : parted(results)
+      const there = ready()
+      const results = protocol.run(context, op as RingOp, there, attrs, divisor)
+      return results instanceof Promise ? results.then((list) => partedFrom(there, list)) : partedFrom(there, results)
     }
     const before = (): number => Math.max(...shares.map(({ rounds }) => rounds))
     const waits = shares.flatMap(({ value }) => (value instanceof Promise ? [value] : []))
