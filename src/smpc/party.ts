@@ -41,11 +41,11 @@ import { UsedIndices } from './used-indices.ts'
  * be used again when one of the two is freed.
  */
 function partedFrom(operands: readonly PartyOperand[], results: readonly Share[]): readonly Share[] {
-  const seen = new Set<ArrayBufferLike>()
+  const seen: ArrayBufferLike[] = []
   const before = operands.flatMap((operand) => ('share' in operand ? operand.share : [operand.known]))
   for (const { data } of [...before, ...results.flat()]) {
-    if (seen.has(data.buffer)) exempt(data)
-    seen.add(data.buffer)
+    if (seen.includes(data.buffer)) exempt(data)
+    else seen.push(data.buffer)
   }
   return results
 }

@@ -6,7 +6,7 @@
  * difference.
  */
 import { sottoError } from '../errors.ts'
-import { unfilled } from '../worker/memory-pool.ts'
+import { unfilledBytes } from '../worker/memory-pool.ts'
 import { chachaBlock, chachaBlocks, isBytes, isCount } from './ring/check.ts'
 import { ring } from './ring/choose.ts'
 import type { Source, Words } from './ring/kernels.ts'
@@ -163,7 +163,7 @@ function keyStream(cipher: ReturnType<typeof cipherAt>, n: number): Uint8Array {
   const first = cipher.update(zeros.subarray(0, n))
   // What OpenSSL wrote is memory of its own: to copy it would take a fifth longer, and twice the memory.
   if (first.buffer.byteLength === n) return new Uint8Array(first.buffer)
-  const out = new Uint8Array(unfilled(n))
+  const out = unfilledBytes(n)
   out.set(first)
   for (let at = zeros.length; at < n; at += zeros.length) out.set(cipher.update(zeros.subarray(0, n - at)), at)
   return out

@@ -36,8 +36,11 @@ export function unfilled(bytes: number): ArrayBuffer {
   return Buffer.allocUnsafeSlow(bytes).buffer as ArrayBuffer
 }
 
-/** Words of which every one is written before anybody sees them. */
-export const unfilledWords = (length: number): BigUint64Array => new BigUint64Array(unfilled(8 * length))
+/** Bytes, and words, of which every one is written before anybody sees them. */
+export const unfilledBytes = (length: number): Uint8Array =>
+  length < FILLED ? new Uint8Array(length) : new Uint8Array(unfilled(length))
+export const unfilledWords = (length: number): BigUint64Array =>
+  8 * length < FILLED ? new BigUint64Array(length) : new BigUint64Array(unfilled(8 * length))
 
 /** Somebody else may look at these as well, now or later: {@link recycle} takes nothing of their memory. */
 export function exempt(...arrays: readonly ArrayBufferView[]): void {
@@ -46,9 +49,13 @@ export function exempt(...arrays: readonly ArrayBufferView[]): void {
 
 /** Takes arrays back that are whole, and that nothing and nobody looks at any more. */
 export function recycle(...arrays: readonly ArrayBufferView[]): void {
-  for (const { buffer, byteLength } of arrays) {
+  for (const array of arrays) {
+    const { byteLength } = array
+    // To ask a small one for its buffer may be what makes it.
+    if (byteLength < LEAST) continue
+    const { buffer } = array
     // Of memory that others have parts of, or that is shared between threads, nothing is taken.
-    if (byteLength < LEAST || byteLength !== buffer.byteLength || !(buffer instanceof ArrayBuffer)) continue
+    if (byteLength !== buffer.byteLength || !(buffer instanceof ArrayBuffer)) continue
     if (exempted.has(buffer)) continue
     if (keptBytes + byteLength > MOST) forgetAll()
     if (byteLength > MOST) continue

@@ -6,7 +6,7 @@
  * it: whoever can read that memory can read the arrays of this process as well. Keys and key streams are wiped.
  */
 import { sottoError } from '../../errors.ts'
-import { unfilled, unfilledWords } from '../../worker/memory-pool.ts'
+import { unfilledBytes, unfilledWords } from '../../worker/memory-pool.ts'
 import { chachaBlock } from './check.ts'
 import type { Planes, RingBits, Source, Words } from './kernels.ts'
 
@@ -313,7 +313,7 @@ export class Scratch {
   toPlanes(a: Words, bits: RingBits): Planes {
     const limbs = bits / 64
     const bytes = Math.ceil(a.length / limbs / 8)
-    const out = new Uint8Array(unfilled(bits * bytes))
+    const out = unfilledBytes(bits * bytes)
     const memory = this.#bytes
     const strip = bits === 64 ? STRIP : STRIP_128
     const [from, , lows, highs] = this.pointers

@@ -1,6 +1,6 @@
 /** Tensors over the ring: shapes on top of the kernels. Nothing here knows a scale, or a secret. */
 import { broadcastShapes, normalizeAxes, type Shape, sameShape, sizeOf } from '../../tensor/shape.ts'
-import { recycle, unfilled, unfilledWords } from '../../worker/memory-pool.ts'
+import { recycle, unfilledBytes, unfilledWords } from '../../worker/memory-pool.ts'
 import { ring } from './choose.ts'
 import { signExtended } from './javascript128.ts'
 import { type RingBits, type RingKernels, type Words, wordsPerElement } from './kernels.ts'
@@ -64,7 +64,7 @@ export const bytesOf = ({ buffer, byteOffset, byteLength }: Words): Uint8Array =
 
 /** Bytes one after another. */
 export function concatenated(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(unfilled(parts.reduce((length, part) => length + part.length, 0)))
+  const whole = unfilledBytes(parts.reduce((length, part) => length + part.length, 0))
   let at = 0
   for (const part of parts) {
     whole.set(part, at)

@@ -1,6 +1,6 @@
 /** The kernels of a division with a helper (see `protocols/replicated/truncation.ts`) in WebAssembly, of 64 bits. */
 
-import { unfilled, unfilledWords } from '../../worker/memory-pool.ts'
+import { unfilledBytes, unfilledWords } from '../../worker/memory-pool.ts'
 import { isDivisor, sameLength } from './check.ts'
 import type { HelpedKernels, Source, Words } from './kernels.ts'
 import { carriedBits, fewBytes, packedBytes, piecesOf, widthsOf } from './packing.ts'
@@ -61,7 +61,7 @@ export function helped64(scratch: Scratch): HelpedKernels {
       const few = (source: Source): Incoming => ({ source, bits: isNarrow ? 32 : 64 })
       const z = truncationOffset(divisor, 64)
       const [quotient, before, after] = [unfilledWords(n), unfilledWords(n), unfilledWords(n)]
-      const top = new Uint8Array(unfilled(packedBytes(bits, n)))
+      const top = unfilledBytes(packedBytes(bits, n))
       const packed = halvesOf(top, bits, n)
       const masked = own === null ? null : unfilledWords(n)
       const high = packed[1] ?? nothing
@@ -98,7 +98,7 @@ export function helped64(scratch: Scratch): HelpedKernels {
       const few = (source: Source): Incoming => ({ source, bits: isNarrow ? 32 : 64 })
       const z = truncationOffset(divisor, 64)
       const [c, component] = [unfilledWords(n), unfilledWords(n)]
-      const carry = new Uint8Array(unfilled(packedBytes(bits, n)))
+      const carry = unfilledBytes(packedBytes(bits, n))
       const packed = halvesOf(carry, bits, n)
       const isDrawn = 'next' in top
       if (!isDrawn) isPacked('carryDivision', top, bits, n)

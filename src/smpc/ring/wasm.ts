@@ -1,6 +1,6 @@
 /** The ring kernels in WebAssembly. They are written in AssemblyScript, in `assembly/ring`. */
 
-import { unfilled, unfilledWords } from '../../worker/memory-pool.ts'
+import { unfilled, unfilledBytes, unfilledWords } from '../../worker/memory-pool.ts'
 import { encodeLimits, hasShape, isDivisor, isKeyStream, notEncodable, sameLength } from './check.ts'
 import { javascriptKernels } from './javascript.ts'
 import type { PlaneKernels, Planes, RingKernels, Rings, Words } from './kernels.ts'
@@ -17,7 +17,7 @@ function planeKernels(scratch: Scratch): PlaneKernels {
   const [p0, p1, p2, p3, p4, p5] = scratch.pointers
   /** A kernel of planes that makes as many bytes. */
   const bytewise = (inputs: readonly Planes[], run: (n: number) => void): Planes => {
-    const out = new Uint8Array(unfilled(inputs[0]!.length))
+    const out = unfilledBytes(inputs[0]!.length)
     const bytes = (a: Planes) => operand(a, 8)
     scratch.inBlocks(out.length, [bytes(out)], inputs.map(bytes), run)
     return out

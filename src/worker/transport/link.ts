@@ -10,7 +10,7 @@
 import { sottoError } from '../../errors.ts'
 import type { Progress } from '../../tensor/location.ts'
 import { encodeHere } from '../codec.ts'
-import { unfilled } from '../memory-pool.ts'
+import { unfilledBytes } from '../memory-pool.ts'
 import type { Frame } from '../protocol.ts'
 import { unheld } from './awake.ts'
 import type { Channel } from './channel.ts'
@@ -502,7 +502,7 @@ export class Link implements Transport {
       if (length === 0 || this.#incoming.has(id))
         throw sottoError('ERR_PROTOCOL', 'a part is empty, or announced twice')
       // Nobody sees a part of which something is missing.
-      const part: Incoming = { length, bytes: new Uint8Array(unfilled(length)), at: 0, path, arriving }
+      const part: Incoming = { length, bytes: unfilledBytes(length), at: 0, path, arriving }
       this.#incoming.set(id, part)
       arriving.incoming.push(part)
     }
