@@ -5,7 +5,7 @@ import { setFlagsFromString } from 'node:v8'
 import { main } from './program.ts'
 
 // V8 counts memory of arrays that came and went as if it were the heap's, and collects the whole heap for it: of a party of
-// a secret computation a third of its time. The heap may grow fourfold between collections, as much as V8 ever lets it.
+// a secret computation an eighth of its time. The heap may grow fourfold between collections.
 setFlagsFromString('--heap-growing-percent=300')
 
 // Whoever reads the output may stop reading.

@@ -1,5 +1,4 @@
 /** The kernels of a division with a helper (see `protocols/replicated/truncation.ts`) in WebAssembly, of 64 bits. */
-
 import { unfilledBytes, unfilledWords } from '../../worker/memory-pool.ts'
 import { isDivisor, sameLength } from './check.ts'
 import type { HelpedKernels, Source, Words } from './kernels.ts'

@@ -1,5 +1,4 @@
 /** The ring kernels in WebAssembly. They are written in AssemblyScript, in `assembly/ring`. */
-
 import { unfilled, unfilledBytes, unfilledWords } from '../../worker/memory-pool.ts'
 import { encodeLimits, hasShape, isDivisor, isKeyStream, notEncodable, sameLength } from './check.ts'
 import { javascriptKernels } from './javascript.ts'

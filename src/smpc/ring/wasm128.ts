@@ -1,5 +1,4 @@
 /** The kernels of Z_2^128 in WebAssembly. */
-
 import { unfilled, unfilledWords } from '../../worker/memory-pool.ts'
 import { encodeLimits, hasShape, isDivisor, notEncodable, sameLength } from './check.ts'
 import { helpedBy } from './helped.ts'

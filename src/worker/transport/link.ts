@@ -39,6 +39,8 @@ const PIECE = 256 * 2 ** 10
 const SMALL = 2 ** 20
 /** Bytes of pieces on their way. */
 const WINDOW = 16 * 2 ** 20
+/** A piece of more bytes takes a room of a whole one. */
+const ROOM_FROM = PIECE / 4
 /** Rooms of pieces that have arrived, kept for others of the same link, until the next beat of its heart. */
 const ROOMS = 4
 /** Say what came at least so often: of bytes, before who waits for a small backlog waits for the word alone. */
@@ -396,8 +398,7 @@ export class Link implements Transport {
     if (part.at < part.bytes.length) this.#outgoing.push(part)
     this.#outgoingBytes -= bytes.length
     this.#piecesUnderWay += bytes.length
-    // A small piece would waste a room of a large one.
-    const room = bytes.length > PIECE / 4 ? (this.#rooms.pop() ?? pieceRoom(PIECE)) : undefined
+    const room = bytes.length > ROOM_FROM ? (this.#rooms.pop() ?? pieceRoom(PIECE)) : undefined
     this.#retain(pieceOf(part.id, bytes, room), { sending: part.sending, bytes: bytes.length })
   }
 
@@ -411,7 +412,7 @@ export class Link implements Transport {
       if (piece === null) continue
       this.#piecesUnderWay -= piece.bytes
       // A peer that says too early what it got reads, at worst, something else that it is to get: no other link has them.
-      if (piece.bytes > PIECE / 4 && this.#rooms.length < ROOMS) this.#rooms.push(new Uint8Array(message.buffer))
+      if (piece.bytes > ROOM_FROM && this.#rooms.length < ROOMS) this.#rooms.push(new Uint8Array(message.buffer))
     }
     return arrived
   }

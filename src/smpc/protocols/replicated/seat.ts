@@ -6,7 +6,6 @@
  * Places are counted from whoever has the special part in a command, and that part goes round from command to command, so
  * that all work alike.
  */
-
 import { spent } from '../../../worker/memory-pool.ts'
 import { Prg, type PrgStream } from '../../prg.ts'
 import { ring } from '../../ring/choose.ts'

@@ -16,7 +16,6 @@
  * so is (2b − 1)·z, which the helper must not know, less a mask that it drew with each. Of a power of two 2^k, z is
  * 2^(l − 2 − k), and k + 1 bits of what multiplies 2z are all that counts: these alone travel.
  */
-
 import { recycle } from '../../../worker/memory-pool.ts'
 import { Prg, randomSeed, sourceOf } from '../../prg.ts'
 import type { RingBits, Words } from '../../ring/kernels.ts'
