@@ -5,8 +5,8 @@ import { counting, gather, miss, type Parties, sharedNormal } from './parties.ts
 
 const PARTIES = 3
 const SIZES = [1, 8, 1000, 100_000]
-/** Of less, for a value: 8 bytes for it, masked, 22.6 for the tree, an eighth for the bit. */
-const WANTED = { rounds: 8, bytes: 31 }
+/** Of less, for a value, at most: 8 bytes for it, masked, 5.1 for the tree, an eighth for the bit, and what pads these. */
+const WANTED = { rounds: 6, bytes: 13.5 }
 
 interface Inputs {
   /** [size] */
@@ -52,9 +52,9 @@ for (const size of SIZES) {
     const each = (bytes: number) => rounded(bytes / result.size, 4)
     if (operation === 'less' && size >= 1000) {
       const bytes = counts.bytes / size
-      if (counts.openings !== WANTED.rounds || Math.round(bytes) !== WANTED.bytes) {
+      if (counts.openings > WANTED.rounds || bytes > WANTED.bytes) {
         miss(
-          `less: ${counts.openings} rounds and ${bytes} bytes; ${WANTED.rounds} and about ${WANTED.bytes} are wanted`,
+          `less: ${counts.openings} rounds and ${bytes} bytes; at most ${WANTED.rounds} and ${WANTED.bytes} are wanted`,
         )
       }
     }
@@ -83,7 +83,7 @@ for (const size of SIZES) {
   for (const secret of [...Object.values(inputs), ...Object.values(others)]) (secret as SharedTensor).dispose()
 }
 report(
-  `${PARTIES} parties and a provider: rounds, and bytes from each party to each other one for a result (less: ${WANTED.rounds} rounds and about ${WANTED.bytes} B wanted); dealt: by the provider, to one party`,
+  `${PARTIES} parties and a provider: rounds, and bytes from each party to each other one for a result (less: at most ${WANTED.rounds} rounds and ${WANTED.bytes} B wanted); dealt: by the provider, to one party`,
   rows,
 )
 await Promise.all([counted.close(), timed.close()])

@@ -11,6 +11,7 @@ import { type Shape, sizeOf } from '../tensor/shape.ts'
 import { type CircuitName, circuitOf, isCircuit, strideOf } from './circuits.ts'
 import type { PrgStream } from './prg.ts'
 import { ring } from './ring/choose.ts'
+import { CODE, codeBytes } from './ring/digits.ts'
 import { type Planes, type RingBits, type RingKernels, type Words, wordsPerElement } from './ring/kernels.ts'
 import { bytesOf, ringTensor, wordsOf } from './ring/tensor.ts'
 import { type RingOp, ringRow } from './ring-ops.ts'
@@ -24,6 +25,8 @@ interface Kinds {
   truncation: { readonly size: number; readonly divisor: number }
   /** r, and its lowest `planes` bits as boolean shares. */
   masked: { readonly size: number; readonly planes: number }
+  /** r, and the thermometer codes of its digits as boolean shares. */
+  coded: { readonly size: number }
   /** Masks of the wires of a circuit, and the products of its gates. */
   circuit: { readonly size: number; readonly name: CircuitName; readonly bits: number }
   /** Random bits in boolean and in additive shares; and numbers a, with a times the bit. */
@@ -39,7 +42,7 @@ type Value = Words | Planes
 
 interface CorrelationRow<K extends CorrelationKind> {
   random(of: Kinds[K]): readonly Field[]
-  derived(of: Kinds[K]): readonly Field[]
+  derived(of: Kinds[K], bits: RingBits): readonly Field[]
   derive(of: Kinds[K], random: readonly Value[], kernels: RingKernels): readonly Value[]
 }
 
@@ -76,6 +79,11 @@ const rows: { readonly [K in CorrelationKind]: CorrelationRow<K> } = {
     random: ({ size }) => [{ elements: size }],
     derived: ({ size, planes: count }) => [{ bytes: count * strideOf(size) }],
     derive: ({ size, planes: count }, [r], kernels) => [kernels.toPlanes(words(r)).subarray(0, count * strideOf(size))],
+  },
+  coded: {
+    random: ({ size }) => [{ elements: size }],
+    derived: ({ size }, bits) => [{ bytes: codeBytes(bits, size) }],
+    derive: (_, [r], kernels) => [kernels.thermometers(words(r))],
   },
   circuit: {
     random: ({ size, name, bits }) => [{ bytes: circuitOf(name, bits).wires * strideOf(size) }],
@@ -114,6 +122,10 @@ const rows: { readonly [K in CorrelationKind]: CorrelationRow<K> } = {
 export const plane = (all: Planes, index: number, stride: number): Planes =>
   all.subarray(index * stride, (index + 1) * stride)
 
+/** The first of several, one by one. */
+export const planesOf = (all: Planes, count: number, stride: number): Planes[] =>
+  Array.from({ length: count }, (_, i) => plane(all, i, stride))
+
 /** Several planes as elements of 0 and 1, plane by plane. */
 export function bitsToElements(all: Planes, size: number, count: number, kernels: RingKernels): Words {
   const stride = strideOf(size)
@@ -136,7 +148,7 @@ const bytesOfFields = (fields: readonly Field[], bits: RingBits): number =>
 
 /** Bytes that the provider sends for a correlation, to the last party, where elements have so many bits. */
 export const correctionBytes = (of: Correlation, bits: RingBits): number =>
-  bytesOfFields(rowOf(of.kind).derived(of as never), bits)
+  bytesOfFields(rowOf(of.kind).derived(of as never, bits), bits)
 
 const draw = (stream: PrgStream, field: Field, bits: RingBits): Value =>
   'elements' in field ? stream.words(wordsPerElement(bits) * field.elements) : stream.bytes(field.bytes)
@@ -157,7 +169,7 @@ export function deal(of: Correlation, streams: readonly PrgStream[], bits: RingB
   const random = row
     .random(of as never)
     .map((field) => streams.map((stream) => draw(stream, field, bits)).reduce((a, b) => plus(field, a, b, kernels)))
-  const fields = row.derived(of as never)
+  const fields = row.derived(of as never, bits)
   const derived = row.derive(of as never, random, kernels)
   const result = new Uint8Array(bytesOfFields(fields, bits))
   let at = 0
@@ -180,7 +192,7 @@ export function expand(
 ): readonly Value[] {
   const row = rowOf(of.kind) as CorrelationRow<CorrelationKind>
   const random = row.random(of as never).map((field) => draw(stream, field, bits))
-  const fields = row.derived(of as never)
+  const fields = row.derived(of as never, bits)
   if (correction === null) return [...random, ...fields.map((field) => draw(stream, field, bits))]
   let at = 0
   return [
@@ -200,6 +212,9 @@ export function elementsOf(of: Correlation): number {
       return Math.max(...[...of.shapes, productShape(of)].map(sizeOf))
     case 'bit':
       return of.size * of.planes * Math.max(1, of.factors)
+    case 'coded':
+      // Codes are 15 bits for 4.
+      return Math.ceil((CODE / 4) * of.size)
     default:
       return of.size
   }
@@ -219,6 +234,7 @@ export function isCorrelation(x: unknown): x is Correlation {
       return Array.isArray(c['attrs']) && typeof c['op'] === 'string' && ringRow(c['op']).kind === 'bilinear'
     }
     case 'square':
+    case 'coded':
       return isCount(c['size'])
     case 'truncation':
       return isCount(c['size']) && isCount(c['divisor']) && c['divisor'] >= 1

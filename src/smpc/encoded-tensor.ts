@@ -608,8 +608,8 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
     return this.moved('clone', [], [])[0]!
   }
 
-  // Comparison. Of shares: eight rounds each; 31 bytes an element to each peer, 24 for `equal`. Of 128 bits: nine rounds; 63
-  // and 48 bytes.
+  // Comparison. Of shares: six rounds each; 13 bytes an element to each peer, 12 for `equal`, and 41 from the provider; of three
+  // that replicate 24 bytes of each party. Of 128 bits: seven rounds, and twice the bytes.
 
   /** @internal Whether this is below zero, as a truth; and that truth times each of the others. */
   negativeAnd(others: readonly T[]): T[] {
@@ -694,7 +694,7 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
     return result
   }
 
-  /** The larger of this and other. Of shares: eight rounds. */
+  /** The larger of this and other. Of shares: six rounds. */
   maximum(other: EncodedOperand<T>): T {
     return this.#extreme('maximum', other, 1)
   }
@@ -717,7 +717,7 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
       },
     )
   }
-  /** max(x, 0). Of shares: eight rounds, the product with the sign folded into the last. */
+  /** max(x, 0). Of shares: six rounds, the product with the sign folded into the last. */
   relu(): T {
     return this.#kinked(
       () => {
@@ -771,8 +771,8 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
   // Largest and smallest; see extremes.ts.
 
   /**
-   * The largest element over axes. Of shares eight rounds for each doubling of their number n; of few, no more than 8,192
-   * pairs in all, 9 + ⌈log2(n − 1)⌉ rounds.
+   * The largest element over axes. Of shares six rounds for each doubling of their number n; of few, no more than 8,192
+   * pairs in all, 7 + ⌈log2(n − 1)⌉ rounds.
    */
   max(axis?: Axes, keepDims = false): T {
     return extremes.max(this.#self, axis, keepDims)
@@ -835,7 +835,7 @@ export abstract class EncodedTensor<T extends EncodedTensor<any>> {
   }
   /**
    * What is left after whole multiples of other, with the sign of other. Of secrets: by one public number above zero,
-   * nine rounds.
+   * seven rounds.
    */
   mod(other: EncodedOperand<T>): T {
     return division.mod(this.#self, other)

@@ -1,5 +1,5 @@
 /**
- * Largest and smallest elements. By a tournament, half of those left drop out in each turn of eight rounds; or, where these
+ * Largest and smallest elements. By a tournament, half of those left drop out in each turn of six rounds; or, where these
  * are few, every two are compared at once.
  */
 import { sottoError } from '../errors.ts'

@@ -18,11 +18,11 @@
  *
  * Errors are stated in units, one unit being 1 / scale (2^−16 unless chosen otherwise), beside what is relative to the
  * result. They are those of shares; in clear they are no larger. With σ = ⌈log2(scale)⌉, scales go up to 2^24. Rounds
- * are those of the additive protocol; a comparison takes eight of them.
+ * are those of the additive protocol; a comparison takes six of them.
  *
  * So it is of 64 bits. The ring of 128 has room for twelve bits more: scales go up to 2^36, inner ones are 2^40 where they
  * are 2^28, polynomials on [1, 4] have degree 31, and what is stated as 2^−21, 2^−23 and 2^−27 of something is 2^−33, 2^−35
- * and 2^−39. All that is divided stays below 2^126. A comparison takes nine rounds, a polynomial of degree 31 ten; what
+ * and 2^−39. All that is divided stays below 2^126. A comparison takes seven rounds, a polynomial of degree 31 ten; what
  * else differs stands beside each function.
  */
 import { sottoError } from '../errors.ts'
@@ -197,7 +197,7 @@ function polynomial<T extends Any>(t: T, coefficients: readonly number[]): T {
 
 /**
  * For each value of [n], the weights of its class, of each list of weights: class 0 lies below edges[0], class k from
- * edges[k − 1] on, the last from the last edge on. Of shares: one comparison with all edges at once, 8 rounds and 31 B
+ * edges[k − 1] on, the last from the last edge on. Of shares: one comparison with all edges at once, 6 rounds and 13 B
  * for each edge; the rest is local.
  */
 function byClass<T extends Any>(x: T, edges: readonly number[], lists: readonly (readonly number[])[]): T[] {
@@ -379,8 +379,8 @@ export function exp<T extends Any>(x: T): T {
  * 1 / x of either sign. With n = ±4^k, where x · n lies in [1, 4): 1/x = n · 1/(x · n).
  *
  * Domain: |x| from one unit, and from 2^(σ − 34) (which is below a unit up to scale 2^17); nearer to zero the result is
- * too small, and 0 at 0. Of 128 bits, from one unit at every scale. Error: 1.5 units and 2^−21 of the result. 21 rounds; of
- * 128 bits 24.
+ * too small, and 0 at 0. Of 128 bits, from one unit at every scale. Error: 1.5 units and 2^−21 of the result. 19 rounds; of
+ * 128 bits 22.
  */
 export function reciprocal<T extends Any>(x: T): T {
   const scale = scaleFor('reciprocal', x)
@@ -417,7 +417,7 @@ export function reciprocal<T extends Any>(x: T): T {
  * Domain: |a / b| < 2^33 / scale (2^17 at scale 2^16); |b| from one unit to 2^18, of scales above 2^16 to 4 · scale.
  * Where b is 0 or beyond, at most 2 units. Of 128 bits: |a / b| < 2^81 / scale; |b| to 2^34, of scales above 2^32 to 4 ·
  * scale; where b is 0 or beyond, at most 1 unit. Error: 1.5
- * units and 2^−21 of the quotient. 21 rounds; of 128 bits 24.
+ * units and 2^−21 of the quotient. 19 rounds; of 128 bits 22.
  */
 export function div<T extends Any>(a: T, b: T): T {
   const scale = scaleFor('div', a)
@@ -456,7 +456,7 @@ export function div<T extends Any>(a: T, b: T): T {
 
 /**
  * √x = 2^j · √c, for x = c · 4^j. Domain: 0 and every positive value; 0 below. Error: 1.5 units and 2^−21 of the
- * result. 21 rounds; of 128 bits 24.
+ * result. 19 rounds; of 128 bits 22.
  */
 export function sqrt<T extends Any>(x: T): T {
   const scale = scaleFor('sqrt', x)
@@ -483,7 +483,7 @@ export function sqrt<T extends Any>(x: T): T {
 
 /**
  * 1/√x = 2^−j / √c, for x = c · 4^j. Domain: every positive value; 0 at and below 0. Error: 1.5 units and 2^−21 of the
- * result. 21 rounds; of 128 bits 24.
+ * result. 19 rounds; of 128 bits 22.
  */
 export function rsqrt<T extends Any>(x: T): T {
   const scale = scaleFor('rsqrt', x)
@@ -517,7 +517,7 @@ const COARSE_DEGREE = 15
  * same polynomial errs by 2^-12.7. A third of the comparisons of {@link rsqrt}, and half of its bytes. Without a gradient.
  *
  * Domain: from one unit to 2^44 of them, of 128 bits to 2^56; at and below 0 the result is that of no number. Error: 1.5 units and 2^-12 of the
- * result. 21 rounds.
+ * result. 19 rounds.
  */
 export function coarseRsqrt<T extends Any>(x: T): T {
   const scale = scaleFor('rsqrt', x)
@@ -542,7 +542,7 @@ export function coarseRsqrt<T extends Any>(x: T): T {
 
 /**
  * The natural logarithm: ln x = ln c + j · ln 4, for x = c · 4^j. Domain: every positive value; at and below 0 the
- * result is that of one unit. Error: 1.5 units and 2^−23. 19 rounds; of 128 bits 22.
+ * result is that of one unit. Error: 1.5 units and 2^−23. 17 rounds; of 128 bits 20.
  */
 export function log<T extends Any>(x: T): T {
   const scale = scaleFor('log', x)
@@ -628,7 +628,7 @@ function makePieces(f: (x: number) => number, scale: number, reach: number, limi
 }
 
 /**
- * a0 + a1·t + t²·(a2 + a3·t), with the centre and coefficients of the piece that x is in. Of shares: 12 rounds, 31 B for
+ * a0 + a1·t + t²·(a2 + a3·t), with the centre and coefficients of the piece that x is in. Of shares: 10 rounds, 13 B for
  * each edge.
  *
  * Beyond the edges t is of any size, and a1 to a3 are 0: so it is right that none of their products is divided before
@@ -680,7 +680,7 @@ const MOST_IN_PIECES = 2 ** 24
 
 /**
  * 1 / (1 + e^−|x|) (scale 2^40), and whether x is below 0: from the exponential of −|x| and the inverse of what lies in
- * [1, 2], which needs no normalisation. Of 128 bits. Of shares: 9 rounds for the sign, 14 and 12.
+ * [1, 2], which needs no normalisation. Of 128 bits. Of shares: 7 rounds for the sign, 14 and 12.
  */
 function logistic<T extends Any>(x: T, scale: number): readonly [halfOrMore: T, isBelow: T] {
   const { precision } = workingOf(x)
@@ -706,8 +706,8 @@ function byLogistic<T extends Any>(x: T, scale: number, factor: 1 | 2): T {
 }
 
 /**
- * 1 / (1 + e^−x), in pieces: 20 edges at scale 2^16, 8 at 10^3, 106 at 2^24. Domain: every value. Error: 1.5 units. 12
- * rounds; by e^−|x| and a reciprocal, which is the way of larger scales, 36.
+ * 1 / (1 + e^−x), in pieces: 20 edges at scale 2^16, 8 at 10^3, 106 at 2^24. Domain: every value. Error: 1.5 units. 10
+ * rounds; by e^−|x| and a reciprocal, which is the way of larger scales, 34.
  */
 export function sigmoid<T extends Any>(x: T): T {
   const scale = scaleFor('sigmoid', x)
@@ -723,8 +723,8 @@ export function sigmoid<T extends Any>(x: T): T {
 }
 
 /**
- * The hyperbolic tangent, in pieces: 24 edges at scale 2^16. Domain: every value. Error: 1.5 units. 12 rounds; of scales
- * above 2^24, as 2 / (1 + e^−2x) − 1, 36.
+ * The hyperbolic tangent, in pieces: 24 edges at scale 2^16. Domain: every value. Error: 1.5 units. 10 rounds; of scales
+ * above 2^24, as 2 / (1 + e^−2x) − 1, 34.
  */
 export function tanh<T extends Any>(x: T): T {
   const scale = scaleFor('tanh', x)
@@ -761,7 +761,7 @@ function exponentials<T extends Any>(name: string, x: T, axis: number) {
 
 /**
  * e^(x − max) / Σ e^(x − max) along an axis. Domain: every value. Error: 1.5 units, and of the result 2^−21 and
- * 2^−27 for each element. 22 rounds after those of max, 32 from 5 elements on; of 128 bits 27 and 38.
+ * 2^−27 for each element. 22 rounds after those of max, 30 from 5 elements on; of 128 bits 27 and 36.
  */
 export function softmax<T extends Any>(x: T, axis: number): T {
   const scale = scaleFor('softmax', x)
@@ -790,7 +790,7 @@ export function softmax<T extends Any>(x: T, axis: number): T {
 
 /**
  * x − max − ln Σ e^(x − max) along an axis. Domain: every value. Error: 1.5 units, 2^−21 and 2^−27 for each
- * element. 20 rounds after those of max, 30 from 5 elements on; of 128 bits 25 and 36.
+ * element. 20 rounds after those of max, 28 from 5 elements on; of 128 bits 25 and 34.
  */
 export function logSoftmax<T extends Any>(x: T, axis: number): T {
   const scale = scaleFor('logSoftmax', x)

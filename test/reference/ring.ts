@@ -24,6 +24,9 @@ function rounded(x: number): bigint {
   return BigInt(floor) + (up ? 1n : 0n)
 }
 
+const digits = (bits: RingBits): number[] => range(bits / 4)
+const digitOf = (word: bigint, digit: number): number => Number((word >> BigInt(4 * digit)) & 15n)
+
 const bytewise = (a: Uint8Array, f: (i: number) => number): Uint8Array => Uint8Array.from(a, (_, i) => f(i))
 
 /** The float32 next to value / 2^bits, the even one of two; from whole numbers alone. */
@@ -54,6 +57,12 @@ function kernelsOf(bits: RingBits): Omit<RingKernels, 'name'> {
   const top = BigInt(bits - 1)
   const list = (a: BigUint64Array): bigint[] =>
     range(a.length / limbs).map((i) => (limbs === 1 ? a[i]! : a[2 * i + 1]! * 2n ** 64n + a[2 * i]!))
+  /** Bytes that are made of 4032 elements at a time. */
+  const inBlocks = (a: BigUint64Array, make: (block: readonly bigint[]) => readonly number[]): Uint8Array => {
+    const all = list(a)
+    const blocks = range(Math.ceil(all.length / 4032)).map((i) => all.slice(4032 * i, 4032 * (i + 1)))
+    return Uint8Array.from(blocks.flatMap((block) => [...make(block)]))
+  }
   const words = (values: readonly bigint[]): BigUint64Array =>
     BigUint64Array.from(
       values.flatMap((value) => range(limbs).map((limb) => BigInt.asUintN(64, value >> BigInt(64 * limb)))),
@@ -224,6 +233,44 @@ function kernelsOf(bits: RingBits): Omit<RingKernels, 'name'> {
     toPlanes(a) {
       const x = list(a)
       return Uint8Array.from(range(bits).flatMap((bit) => [...planeOf(x.map((element) => bitOf(element, bit)))]))
+    },
+    thermometers: (a) =>
+      inBlocks(a, (block) =>
+        digits(bits).flatMap((digit) =>
+          range(15).flatMap((t) => [...planeOf(block.map((x) => digitOf(x, digit) >= t + 1))]),
+        ),
+      ),
+    compareDigits(codes, c, isSigned, addsPublic) {
+      const [first, all] = [list(c), digits(bits)]
+      /** Whether a digit is at least t, as the codes have it: anything between 1 and 15. */
+      const atLeast = (i: number, digit: number, t: number): boolean => {
+        if (t === 0 || t === 16) return t === 0 && addsPublic
+        const from = i - (i % 4032)
+        const stride = Math.ceil(Math.min(4032, first.length - from) / 8)
+        const plane = (15 * all.length * from) / 8 + (15 * digit + t - 1) * stride
+        return ((codes[plane + ((i - from) >> 3)]! >> (i & 7)) & 1) === 1
+      }
+      const isDigit = (i: number, digit: number, d: number) => atLeast(i, digit, d) !== atLeast(i, digit, d + 1)
+      /** What holds for an odd number of the values that the digit is said to be. */
+      const holds = (i: number, digit: number, f: (d: number) => boolean): boolean =>
+        range(16).filter((d) => f(d) && isDigit(i, digit, d)).length % 2 === 1
+      const sign = (x: number) => (x & 8) !== 0
+      const compare = (i: number, digit: number): { same: boolean; below: boolean } => {
+        const known = digitOf(first[i] ?? 0n, digit)
+        if (!isSigned || digit < all.length - 1) {
+          return { same: holds(i, digit, (d) => d === known), below: holds(i, digit, (d) => known < d) }
+        }
+        return {
+          same: holds(i, digit, (d) => sign(known - d) !== sign(known - d - 1)),
+          below: holds(i, digit, (d) => sign(known - d)),
+        }
+      }
+      const padded = range(8 * Math.ceil(first.length / 8))
+      return Uint8Array.from(
+        (['same', 'below'] as const).flatMap((what) =>
+          all.flatMap((digit) => [...planeOf(padded.map((i) => compare(i, digit)[what]))]),
+        ),
+      )
     },
     fromPlane: (plane, length) => words(range(length).map((i) => BigInt((plane[i >> 3]! >> (i & 7)) & 1))),
     lowestBits: (a) => planeOf(list(a).map((x) => bitOf(x, 0))),

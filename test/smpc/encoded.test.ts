@@ -826,10 +826,10 @@ part('what a secret costs', () => {
       // Both factors, and then what is divided: 8 bytes an element.
       const product = x.mul(y)
       expect(product.cost).toMatchObject({ rounds: 2, bytes: 3 * 4 * 8 })
-      // A sign: eight rounds; the maximum of four takes one, two for three others each, and one for the products with it.
-      expect(x.less(y).cost.rounds).toBe(8)
+      // A sign: six rounds; the maximum of four takes one, two for three others each, and one for the products with it.
+      expect(x.less(y).cost.rounds).toBe(6)
       const largest = x.max()
-      expect(largest.cost.rounds).toBe(11)
+      expect(largest.cost.rounds).toBe(9)
       const mean = x.mean()
       expect(mean.cost).toMatchObject({ rounds: 1, bytes: 8 })
       const less = x.less(y)

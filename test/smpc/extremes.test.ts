@@ -11,9 +11,9 @@ afterAll(() => Promise.all([...parties, provider].map((worker) => worker.close()
 const protocols = { additive: { provider }, replicated: { protocol: 'replicated' } } as const
 /** Of 200, 19,900 pairs are more than are compared at once. */
 const sizes = [
-  { length: 3, max: 10, argMax: 9 },
-  { length: 10, max: 13, argMax: 12 },
-  { length: 200, max: 64, argMax: 64 },
+  { length: 3, max: 8, argMax: 7 },
+  { length: 10, max: 11, argMax: 10 },
+  { length: 200, max: 48, argMax: 48 },
 ] as const
 
 describe.each(Object.entries(protocols))('of %s sharing', (_, options) => {

@@ -116,7 +116,7 @@ async function makeWorld(worker: (id: string) => Worker): Promise<World> {
   return { bob, alice, jane, carol, dave, parties, x, y, pointer, others }
 }
 
-/** Comparisons one after the other: some eight rounds each. */
+/** Comparisons one after the other: some six rounds each. */
 const long = (x: SharedTensor): SharedTensor =>
   scope(() => Array.from({ length: 20 }).reduce((y: SharedTensor) => y.abs(), x))
 /** Ends the sessions of a handle at once, whatever goes on in them. */

@@ -1025,6 +1025,7 @@ function stepsOf(random: SeededRandom, progress: Progress): Step[] {
             { kind: 'product', op: op(), shapes: [shape(), shape()], attrs: attrs() },
             { kind: 'truncation', size: 3, divisor: 1 + random.int(1e6) },
             { kind: 'masked', size: 3, planes: 1 + random.int(128) },
+            { kind: 'coded', size: random.int(9) },
             { kind: 'circuit', size: 3, name: random.pick(['lessThan', 'allOnes', 'borrows']), bits: random.int(128) },
             { kind: 'bit', size: 3, planes: random.int(5), factors: random.int(3) },
           ]),

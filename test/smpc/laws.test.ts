@@ -585,6 +585,7 @@ describe('correlations', () => {
     { kind: 'square', size: 41 },
     ...[2, 65_536, 2 ** 31, 3, 1000].map((divisor): Correlation => ({ kind: 'truncation', size: 33, divisor })),
     ...[1, 6, 63, 64].map((planes): Correlation => ({ kind: 'masked', size: 21, planes })),
+    { kind: 'coded', size: 21 },
     ...(['lessThan', 'allOnes', 'borrows'] as const).flatMap((name) =>
       [2, 13, 64].map((bits): Correlation => ({ kind: 'circuit', size: 19, name, bits })),
     ),
@@ -629,6 +630,16 @@ describe('correlations', () => {
           for (let j = 0; j < of.planes; j++) {
             const bit = isSet(plane(planes(1), j, strideOf(of.size)), i)
             if (bit !== (((r >> BigInt(j)) & 1n) === 1n)) expect.fail(`bit ${j} of value ${i}`)
+          }
+        })
+      case 'coded':
+        return words(0).forEach((r, i) => {
+          for (let digit = 0; digit < 16; digit++) {
+            const value = Number((r >> BigInt(4 * digit)) & 15n)
+            for (let t = 1; t < 16; t++) {
+              const at = plane(planes(1), 15 * digit + t - 1, strideOf(of.size))
+              if (isSet(at, i) !== value >= t) expect.fail(`whether digit ${digit} of value ${i} is at least ${t}`)
+            }
           }
         })
       case 'circuit': {

@@ -22,11 +22,11 @@ export const corrections = (): PageRow[] =>
   })
 
 const shown: readonly (readonly [CircuitName, number])[] = [
-  ['lessThan', 63],
-  ['lessThan', 127],
+  ['lessThan', 16],
+  ['lessThan', 32],
   ['lessThan', 5],
-  ['allOnes', 64],
-  ['allOnes', 128],
+  ['allOnes', 16],
+  ['allOnes', 32],
   ['allOnes', 5],
   ['borrows', 15],
   ['borrows', 4],
@@ -95,6 +95,14 @@ export const testValues = (): PageRow[] => [
       ring()
         .toPlanes(BigUint64Array.of(1n, 2n, 3n, 4n))
         .subarray(0, 3),
+    ),
+  ],
+  [
+    'the codes of the lowest digits of 1, 2, 3, 15',
+    hexOf(
+      ring()
+        .thermometers(BigUint64Array.of(1n, 2n, 3n, 15n))
+        .subarray(0, 15),
     ),
   ],
   ['stream 0 of the first seed, a draw of 16 bytes', hexOf(new Prg(seeds[0]!).stream(0).bytes(16))],

@@ -29,7 +29,7 @@ describe('a plan', () => {
     const x = secretOf([1, -2, 3])
     const before = await bob.objectCount()
     const plan = planOf(x, () => x.mul(x).relu().sum())
-    expect(plan.counts).toEqual({ product: 1, truncation: 1, masked: 1, circuit: 1, bit: 1 })
+    expect(plan.counts).toEqual({ product: 1, truncation: 1, coded: 1, circuit: 1, bit: 1 })
     const { provider, parties } = await x.traffic()
     expect(provider?.dealt).toBe(0)
     expect(parties.map(({ commands }) => commands)).toEqual([0, 0])

@@ -217,15 +217,15 @@ describe.each(groups)('secrets of 128 bits, %s', (_, parties, options) => {
     const after = await x.traffic()
     const sent = after.parties.reduce((sum, { bytesSent }, i) => sum + bytesSent - before.parties[i]!.bytesSent, 0)
     if (options === groups[0][2]) {
-      // Of 8 values: two masked factors and a dividend; one masked value, 372 planes of a byte each, and a bit.
+      // Of 8 values: two masked factors and a dividend; one masked value, 88 planes of a byte each, and a bit.
       expect([product.cost, sign.cost]).toMatchObject([
         { rounds: 2, bytes: 3 * 16 * 8 },
-        { rounds: 9, bytes: 16 * 8 + 372 + 1 },
+        { rounds: 7, bytes: 16 * 8 + 88 + 1 },
       ])
-      expect(sent / 2).toBe(3 * 16 * 8 + 16 * 8 + 372 + 1)
+      expect(sent / 2).toBe(3 * 16 * 8 + 16 * 8 + 88 + 1)
       expect(planOf(x, () => x.mul(x)).bytes).toBe((1 + 2) * 16 * 8)
     } else {
-      expect([product.cost.rounds, sign.cost.rounds]).toEqual([2, 9])
+      expect([product.cost.rounds, sign.cost.rounds]).toEqual([2, 7])
     }
   })
 

@@ -42,7 +42,8 @@ export const sampleCorrelations: { readonly [K in CorrelationKind]: Extract<Corr
   square: { kind: 'square', size: 10 },
   truncation: { kind: 'truncation', size: 10, divisor: 65536 },
   masked: { kind: 'masked', size: 10, planes: 64 },
-  circuit: { kind: 'circuit', size: 10, name: 'lessThan', bits: 63 },
+  coded: { kind: 'coded', size: 10 },
+  circuit: { kind: 'circuit', size: 10, name: 'lessThan', bits: 16 },
   bit: { kind: 'bit', size: 10, planes: 1, factors: 1 },
 }
 

@@ -604,28 +604,28 @@ describe.each(all)('cost of %s sharing', (protocol) => {
       const product = await counted(() => secretOf([size]).mul(secretOf([size], 2)))
       expect(product.seen).toMatchObject({ rounds: 2, bytes: ((16 + division) * size) / 3 })
       // What is opened, handed over and reshared; see `costOfBits`.
-      const sign = (64 + 126 + 3 * 118 + 6) / 8 + 24
+      const sign = (240 + 62 + 3 * 25 + 6) / 8 + 24
       expect((await counted(() => secretOf([size]).less(0))).seen).toMatchObject({
-        rounds: 8,
+        rounds: 6,
         bytes: (sign * size) / 3,
       })
       const rectified = await counted(() => secretOf([size]).relu())
-      expect(rectified.seen).toMatchObject({ rounds: 8, bytes: ((sign + 24) * size) / 3 })
+      expect(rectified.seen).toMatchObject({ rounds: 6, bytes: ((sign + 24) * size) / 3 })
     })
     return
   }
 
-  it('of a comparison is eight rounds and 30.75 bytes an element to each peer', async () => {
+  it('of a comparison is six rounds and 13.25 bytes an element to each peer', async () => {
     const size = 4096
     const { told, seen } = await counted(() => secretOf([size]).less(0))
-    expect(told).toEqual({ rounds: 8, bytes: 30.75 * size, provider: expect.any(Number) })
-    expect(seen).toMatchObject({ rounds: 8, openings: 8, bytes: 30.75 * size })
-    // No more than eight messages from each peer, and less than 200 bytes around the openings of each.
-    expect(seen.messages).toBeLessThanOrEqual(8)
-    expect(seen.overhead).toBeLessThan(8 * 200)
+    expect(told).toEqual({ rounds: 6, bytes: 13.25 * size, provider: expect.any(Number) })
+    expect(seen).toMatchObject({ rounds: 6, openings: 6, bytes: 13.25 * size })
+    // No more than six messages from each peer, and less than 200 bytes around the openings of each.
+    expect(seen.messages).toBeLessThanOrEqual(6)
+    expect(seen.overhead).toBeLessThan(6 * 200)
     // The product with the sign comes out of the same rounds, for 8 bytes more.
-    expect((await counted(() => secretOf([size]).relu())).seen).toMatchObject({ rounds: 8, bytes: 38.75 * size })
-    expect((await counted(() => secretOf([size]).equal(0))).seen).toMatchObject({ rounds: 8, bytes: 23.875 * size })
+    expect((await counted(() => secretOf([size]).relu())).seen).toMatchObject({ rounds: 6, bytes: 21.25 * size })
+    expect((await counted(() => secretOf([size]).equal(0))).seen).toMatchObject({ rounds: 6, bytes: 11.875 * size })
   })
 
   it('of products is 8 bytes for each element opened, and 8 for each that is cut off', async () => {

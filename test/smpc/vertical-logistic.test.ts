@@ -75,7 +75,7 @@ describe('VerticalLogisticRegression', () => {
       using model = new VerticalLogisticRegression(parties, { ...options, sigmoid })
       const { epochs } = await model.fit(data, course)
       expect(epochs.map(({ epoch }) => epoch)).toEqual([1, 2])
-      if (protocol === 'additive') expect(epochs[0]!.cost.rounds).toBe(sigmoid === 'smooth' ? 17 : 13)
+      if (protocol === 'additive') expect(epochs[0]!.cost.rounds).toBe(sigmoid === 'smooth' ? 15 : 11)
       const plain = descended(all, course, sigmoid === 'smooth' ? undefined : straight)
       const weights = model.weights()
       expect(weights.map(({ location }) => location.id)).toEqual(['bob', 'alice'])

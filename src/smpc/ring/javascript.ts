@@ -16,8 +16,9 @@ import {
   notInt32,
   sameLength,
 } from './check.ts'
+import { digitsBy } from './digits.ts'
 import { helpedBy } from './helped.ts'
-import type { HelpedKernels, Planes, RingKernels, Words } from './kernels.ts'
+import type { DigitKernels, HelpedKernels, Planes, RingKernels, Words } from './kernels.ts'
 import { truncationOffset } from './truncation-offset.ts'
 
 const word = (value: bigint): bigint => BigInt.asUintN(64, value)
@@ -90,7 +91,7 @@ function planes(a: Words, first: number, count: number): Planes {
   return out
 }
 
-const plain: Omit<RingKernels, keyof HelpedKernels> = {
+const plain: Omit<RingKernels, keyof (HelpedKernels & DigitKernels)> = {
   name: 'javascript',
   bits: 64,
 
@@ -332,7 +333,7 @@ const plain: Omit<RingKernels, keyof HelpedKernels> = {
   },
 }
 
-export const javascriptKernels: RingKernels = { ...plain, ...helpedBy(plain) }
+export const javascriptKernels: RingKernels = { ...plain, ...helpedBy(plain), ...digitsBy(plain) }
 
 /** RFC 8439 §2.3: the constants, the key, the counter (here 0), the nonce. */
 function initialState(key: Uint8Array, nonce: Uint8Array): Uint32Array {

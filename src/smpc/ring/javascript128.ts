@@ -4,9 +4,10 @@
  */
 import { unfilledWords } from '../../worker/memory-pool.ts'
 import { areIndices, encodeLimits, hasShape, isDivisor, notEncodable, notInt32, sameLength } from './check.ts'
+import { digitsBy } from './digits.ts'
 import { helpedBy } from './helped.ts'
 import { javascriptKernels, turned } from './javascript.ts'
-import type { HelpedKernels, Planes, RingKernels, Words } from './kernels.ts'
+import type { DigitKernels, HelpedKernels, Planes, RingKernels, Words } from './kernels.ts'
 import { truncationOffset } from './truncation-offset.ts'
 
 const low127 = (1n << 127n) - 1n
@@ -92,7 +93,7 @@ export function signExtended(a: Words): Words {
 
 const { xor, and, not, beaverAnd, chacha20 } = javascriptKernels
 
-const plain: Omit<RingKernels, keyof HelpedKernels> = {
+const plain: Omit<RingKernels, keyof (HelpedKernels & DigitKernels)> = {
   name: 'javascript',
   bits: 128,
   xor,
@@ -292,4 +293,4 @@ const plain: Omit<RingKernels, keyof HelpedKernels> = {
   lowestBits: (a) => planes(a, 0, 1),
 }
 
-export const javascriptKernels128: RingKernels = { ...plain, ...helpedBy(plain) }
+export const javascriptKernels128: RingKernels = { ...plain, ...helpedBy(plain), ...digitsBy(plain) }

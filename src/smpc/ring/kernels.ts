@@ -84,7 +84,21 @@ export interface HelpedKernels {
   closeDivision(c: Words, mine: Uint8Array, theirs: Uint8Array, divisor: bigint): Words
 }
 
-export interface RingKernels extends PlaneKernels, HelpedKernels {
+/** Numbers compared by the digits of one that is known and the coded digits of one that is not; see `digits.ts`. */
+export interface DigitKernels {
+  /** The thermometer codes of elements: 15 planes for each digit, the lowest first; of 4032 elements at a time. */
+  thermometers(a: Words): Planes
+  /**
+   * From codes of r, or shares of them, and c in clear: for each digit, planes of c = r, and for each digit, of c < r. A
+   * share of the answer is as of the party that adds what is public, or not.
+   *
+   * @param isSigned of the highest digits: the sign of c − r as if nothing were borrowed from them, in place of c < r, and
+   *   whether a borrow changes it, in place of c = r
+   */
+  compareDigits(codes: Planes, c: Words, isSigned: boolean, addsPublic: boolean): Planes
+}
+
+export interface RingKernels extends PlaneKernels, HelpedKernels, DigitKernels {
   readonly name: 'wasm' | 'javascript'
   /** l: bits of an element. Lengths, shapes and indices below count elements. */
   readonly bits: RingBits

@@ -7,7 +7,8 @@
  */
 import { sottoError } from '../../errors.ts'
 import { unfilledBytes, unfilledWords } from '../../worker/memory-pool.ts'
-import { chachaBlock } from './check.ts'
+import { chachaBlock, sameLength } from './check.ts'
+import { CODE, codeBytes, digitsOf, TOGETHER } from './digits.ts'
 import type { Planes, RingBits, Source, Words } from './kernels.ts'
 
 /** What is used of WebAssembly; its types come with those of the DOM alone. */
@@ -109,6 +110,16 @@ interface Exports {
     e: Pointer,
     addsPublic: boolean,
     bytes: number,
+  ): void
+  thermometers(out: Pointer, planes: Pointer, bytes: number, digits: number): void
+  compareDigits(
+    out: Pointer,
+    codes: Pointer,
+    planes: Pointer,
+    isSigned: boolean,
+    addsPublic: boolean,
+    bytes: number,
+    digits: number,
   ): void
   chacha20(out: Pointer, key: Pointer, nonce: Pointer, counter: number, blocks: number): void
 
@@ -307,6 +318,57 @@ export class Scratch {
     }
     if (memory.length > KEPT) this.#begin()
     return out
+  }
+
+  /**
+   * Puts the planes of so many elements from one on into scratch, beside room for codes and for what is compared; gives how
+   * many elements these are, and bytes of a plane.
+   */
+  #planesFor(a: Words, from: number, bits: RingBits) {
+    const limbs = bits / 64
+    // Elements and planes take a room of 64 bits each, or two, and codes seven and a half times as much.
+    const [words, , lows, highs, planes, , out, , codes] = this.pointers
+    const block = a.subarray(limbs * from, limbs * (from + TOGETHER))
+    const count = block.length / limbs
+    this.#bytes.set(bytesOf(block), words)
+    if (bits === 64) this.#kernels.toPlanes(planes, words, count)
+    else this.#kernels.toPlanes128(planes, words, count, lows, highs)
+    return { planes, out, codes, width: Math.ceil(count / 8) }
+  }
+
+  thermometers(a: Words, bits: RingBits): Planes {
+    const n = a.length / (bits / 64)
+    const digits = digitsOf(bits)
+    const result = unfilledBytes(codeBytes(bits, n))
+    for (let from = 0; from < n; from += TOGETHER) {
+      const { planes, codes, width } = this.#planesFor(a, from, bits)
+      this.#kernels.thermometers(codes, planes, width, digits)
+      result.set(this.#bytes.subarray(codes, codes + CODE * digits * width), CODE * digits * (from / 8))
+    }
+    return result
+  }
+
+  compareDigits(codes: Planes, c: Words, isSigned: boolean, addsPublic: boolean, bits: RingBits): Planes {
+    const n = c.length / (bits / 64)
+    const digits = digitsOf(bits)
+    sameLength('compareDigits', codes, { length: codeBytes(bits, n) })
+    const bytes = Math.ceil(n / 8)
+    const result = unfilledBytes(2 * digits * bytes)
+    const memory = this.#bytes
+    for (let from = 0; from < n; from += TOGETHER) {
+      const { planes, out, codes: at, width } = this.#planesFor(c, from, bits)
+      const first = CODE * digits * (from / 8)
+      memory.set(codes.subarray(first, first + CODE * digits * width), at)
+      this.#kernels.compareDigits(out, at, planes, isSigned, addsPublic, width, digits)
+      if (width === bytes) {
+        result.set(memory.subarray(out, out + result.length))
+        break
+      }
+      for (let plane = 0; plane < 2 * digits; plane++) {
+        result.set(memory.subarray(out + plane * width, out + (plane + 1) * width), plane * bytes + from / 8)
+      }
+    }
+    return result
   }
 
   /** A block makes a strip of each plane. */

@@ -131,6 +131,8 @@ function kernels64(scratch: Scratch): RingKernels {
     },
 
     toPlanes: (a) => scratch.toPlanes(a, 64),
+    thermometers: (a) => scratch.thermometers(a, 64),
+    compareDigits: (codes, c, isSigned, addsPublic) => scratch.compareDigits(codes, c, isSigned, addsPublic, 64),
 
     fromPlane(a, length) {
       sameLength('fromPlane', a, { length: Math.ceil(length / 8) })

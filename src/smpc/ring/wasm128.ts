@@ -98,6 +98,8 @@ export function kernels128(scratch: Scratch, planeKernels: PlaneKernels): RingKe
     },
 
     toPlanes: (a) => scratch.toPlanes(a, 128),
+    thermometers: (a) => scratch.thermometers(a, 128),
+    compareDigits: (codes, c, isSigned, addsPublic) => scratch.compareDigits(codes, c, isSigned, addsPublic, 128),
 
     fromPlane(a, length) {
       sameLength('fromPlane', a, { length: Math.ceil(length / 8) })

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { sourceOf } from '../../../src/smpc/prg.ts'
+import { codeBytes } from '../../../src/smpc/ring/digits.ts'
 import type { RingKernels, Source } from '../../../src/smpc/ring/kernels.ts'
 import { carriedBits, fewBytes, packedBytes } from '../../../src/smpc/ring/packing.ts'
 import { references } from '../../reference/ring.ts'
@@ -182,6 +183,12 @@ const cases = {
       (kernels, ...operands) => kernels.truncate(...operands),
     ),
   toPlanes: (inputs, n) => row([inputs.words(n)], (kernels, a) => kernels.toPlanes(a)),
+  thermometers: (inputs, n) => row([inputs.words(n)], (kernels, a) => kernels.thermometers(a)),
+  compareDigits: (inputs, n) => {
+    const [isSigned, addsPublic] = [inputs.below(2) === 0, inputs.below(2) === 0]
+    const codes = inputs.bytes(codeBytes(inputs.bits, n))
+    return row([codes, inputs.words(n)], (kernels, table, c) => kernels.compareDigits(table, c, isSigned, addsPublic))
+  },
   fromPlane: (inputs, n) =>
     row([inputs.bytes(Math.ceil(n / 8)), n], (kernels, plane, length) => kernels.fromPlane(plane, length)),
   lowestBits: (inputs, n) => row([inputs.words(n)], (kernels, a) => kernels.lowestBits(a)),
