@@ -21,6 +21,14 @@ export function mul(out: usize, a: usize, b: usize, n: i32): void {
   }
 }
 
+/** a − 2b */
+export function lessTwice(out: usize, a: usize, b: usize, n: i32): void {
+  const bytes = <usize>n << 3
+  for (let i: usize = 0; i < bytes; i += 16) {
+    v128.store(out + i, i64x2.sub(v128.load(a + i), i64x2.shl(v128.load(b + i), 1)))
+  }
+}
+
 export function neg(out: usize, a: usize, n: i32): void {
   const bytes = <usize>n << 3
   for (let i: usize = 0; i < bytes; i += 16) {

@@ -97,10 +97,38 @@ function storePlanes(out: usize, stride: usize, x: v128): void {
 
 /** A plane as words of 0 and 1. */
 export function fromPlane(out: usize, plane: usize, n: i32): void {
+  for (let i = 0; i < n; i += 2, out += 16) v128.store(out, i64x2.shr_u(maskOf(plane, i), 63))
+}
+
+/** The bits of a plane from an even one on: all of a word, or none of it. */
+// @ts-ignore: a decorator of AssemblyScript
+@inline
+function maskOf(plane: usize, i: i32): v128 {
   const first = i64x2(1, 2)
-  for (let i = 0; i < n; i += 2) {
-    const bits = i64x2.splat(<i64>load<u8>(plane + <usize>(i >> 3)) >> (i & 7))
-    v128.store(out + (<usize>i << 3), i64x2.shr_u(i64x2.eq(v128.and(bits, first), first), 63))
+  return i64x2.eq(v128.and(i64x2.splat(<i64>load<u8>(plane + <usize>(i >> 3)) >> (i & 7)), first), first)
+}
+
+/** k − x where a bit is set, and x elsewhere. */
+export function flip(out: usize, plane: usize, x: usize, k: i64, n: i32): void {
+  const ks = i64x2.splat(k)
+  for (let i = 0; i < n; i += 2, x += 16, out += 16) {
+    const xs = v128.load(x)
+    v128.store(out, v128.bitselect(i64x2.sub(ks, xs), xs, maskOf(plane, i)))
+  }
+}
+
+/** y − x where a bit is set, and x elsewhere. */
+export function flipWithin(out: usize, plane: usize, x: usize, y: usize, n: i32): void {
+  for (let i = 0; i < n; i += 2, x += 16, y += 16, out += 16) {
+    const xs = v128.load(x)
+    v128.store(out, v128.bitselect(i64x2.sub(v128.load(y), xs), xs, maskOf(plane, i)))
+  }
+}
+
+/** x where a bit is set, and 0 elsewhere, less y. */
+export function pick(out: usize, plane: usize, x: usize, y: usize, n: i32): void {
+  for (let i = 0; i < n; i += 2, x += 16, y += 16, out += 16) {
+    v128.store(out, i64x2.sub(v128.and(v128.load(x), maskOf(plane, i)), v128.load(y)))
   }
 }
 

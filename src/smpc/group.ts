@@ -3,6 +3,7 @@ import { sottoError } from '../errors.ts'
 import { scope } from '../tensor/context.ts'
 import { type Location, newId, type ObjectId, type WaitOptions } from '../tensor/location.ts'
 import { checkLocation } from '../tensor/pointer.ts'
+import { fromOneLine } from '../worker/session.ts'
 import { Worker } from '../worker/worker.ts'
 import type { Correlation } from './correlations.ts'
 import type { PartyStats, ProviderStats, SecretAsk, SecretMessages, SecretTell } from './messages.ts'
@@ -209,8 +210,10 @@ export class Group {
     if (this.#recording !== null) return
     // To all of them, or to none.
     for (const party of this.parties) party.checkOpen(name)
-    this.parties.forEach((party, index) => {
-      tellSecret(party, name, bodyOf(index))
+    fromOneLine(() => {
+      this.parties.forEach((party, index) => {
+        tellSecret(party, name, bodyOf(index))
+      })
     })
   }
 

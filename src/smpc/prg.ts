@@ -40,21 +40,41 @@ export class Prg {
   stream(index: number): PrgStream {
     isCount('index', index)
     this.#used.use(index)
-    return new PrgStream(this.#key, nonceOf(index))
+    return new PrgStream(this.#key, index, 0)
   }
 }
 
 /** One stream: draws that follow each other and never overlap. {@link Prg.stream} makes it. */
 export class PrgStream {
   readonly #key: Uint8Array
+  readonly #index: number
+  readonly #branch: number
   readonly #nonce: Uint8Array
   /** The first block that no draw has touched. */
   #block = 0
+  /** Blocks that were made before they are drawn, and the number of the first. */
+  #ahead: Uint8Array = NOTHING
+  #aheadFrom = 0
+  #isForked = false
 
   /** @internal */
-  constructor(key: Uint8Array, nonce: Uint8Array) {
+  constructor(key: Uint8Array, index: number, branch: number) {
     this.#key = key
-    this.#nonce = nonce
+    this.#index = index
+    this.#branch = branch
+    this.#nonce = nonceOf(index, branch)
+  }
+
+  /**
+   * Two streams more of the same index, for what goes on side by side: of branch b these are 2b + 1 and 2b + 2.
+   *
+   * @throws StateError `ERR_USED_TWICE` when asked for again
+   */
+  fork(): [PrgStream, PrgStream] {
+    if (this.#isForked) throw sottoError('ERR_USED_TWICE', 'a stream has two branches, and gave them away')
+    this.#isForked = true
+    const branch = (which: 1 | 2) => new PrgStream(this.#key, this.#index, 2 * this.#branch + which)
+    return [branch(1), branch(2)]
   }
 
   /** The next `n` words; see {@link bytes}. */
@@ -71,6 +91,7 @@ export class PrgStream {
    */
   bytes(n: number): Uint8Array {
     const block = this.#take(n)
+    if (n <= AHEAD) return this.#short(block, n)
     const openssl = n >= OPENSSL_FROM ? nodeCrypto() : undefined
     if (openssl === undefined) return ring().chacha20(this.#key, this.#nonce, block, n)
     return keyStream(cipherAt(openssl, this.#key, this.#nonce, block), n)
@@ -96,6 +117,18 @@ export class PrgStream {
       const cipher = cipherAt(openssl, this.#key, this.#nonce, this.#take(length))
       return { next: (n) => keyStream(cipher, n) }
     })
+  }
+
+  /** What is short comes out of what was made in one go. */
+  #short(block: number, n: number): Uint8Array {
+    let at = chachaBlock * (block - this.#aheadFrom)
+    if (at + n > this.#ahead.length) {
+      const length = Math.min(AHEAD, chachaBlock * (chachaBlocks - block))
+      this.#ahead = ring().chacha20(this.#key, this.#nonce, block, length)
+      this.#aheadFrom = block
+      at = 0
+    }
+    return this.#ahead.slice(at, at + n)
   }
 
   /** The first of so many blocks. */
@@ -125,15 +158,19 @@ export function sourceOf(bytes: Uint8Array): Source {
   }
 }
 
-/** The index in 12 bytes, little-endian. */
-function nonceOf(index: number): Uint8Array {
+/** The index in 8 bytes, and the branch in 4, little-endian. */
+function nonceOf(index: number, branch: number): Uint8Array {
   const nonce = new Uint8Array(12)
-  new DataView(nonce.buffer).setBigUint64(0, BigInt(index), true)
+  for (let i = 0, rest = index; rest > 0; i++, rest = Math.floor(rest / 256)) nonce[i] = rest
+  for (let i = 8, rest = branch; rest > 0; i++, rest >>>= 8) nonce[i] = rest
   return nonce
 }
 
 type NodeCrypto = Pick<typeof import('node:crypto'), 'createCipheriv'>
 
+const NOTHING = new Uint8Array(0)
+/** Four blocks: the kernel makes as many in one go. */
+const AHEAD = 4 * chachaBlock
 /** From this many bytes on, OpenSSL makes the key stream in less time, its start included: bytes are the same. */
 const OPENSSL_FROM = 16_384
 /** Zeros to encrypt at once. A chunk and its result stay in the caches. */

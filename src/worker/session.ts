@@ -66,13 +66,29 @@ const WHOLE_STACK = 100
 
 const whatOf = (name: string, body: unknown): string => (name === 'run' ? (body as { op: string }).op : name)
 
+/** Where the command to several workers was issued that is being issued. */
+let common: { site: Site | null } | null = null
+
+/** Issues the same command to several workers: what is noted for the first holds for all. */
+export function fromOneLine(issue: () => void): void {
+  const outer = common
+  common = { site: null }
+  try {
+    issue()
+  } finally {
+    common = outer
+  }
+}
+
 /** Notes where a command is issued: four microseconds, a third of what a small one costs. */
 function noted(what: string, frames: number): Site {
+  if (common?.site?.what === what) return common.site
   const site: Site = { what }
   const { stackTraceLimit } = Error
   Error.stackTraceLimit = frames
   Error.captureStackTrace?.(site, noted)
   Error.stackTraceLimit = stackTraceLimit
+  if (common !== null) common.site = site
   return site
 }
 

@@ -27,6 +27,8 @@ function rounded(x: number): bigint {
 const digits = (bits: RingBits): number[] => range(bits / 4)
 const digitOf = (word: bigint, digit: number): number => Number((word >> BigInt(4 * digit)) & 15n)
 
+const isSet = (plane: Uint8Array, i: number): boolean => ((plane[i >> 3]! >> (i & 7)) & 1) === 1
+
 const bytewise = (a: Uint8Array, f: (i: number) => number): Uint8Array => Uint8Array.from(a, (_, i) => f(i))
 
 /** The float32 next to value / 2^bits, the even one of two; from whole numbers alone. */
@@ -115,6 +117,7 @@ function kernelsOf(bits: RingBits): Omit<RingKernels, 'name'> {
     bits,
     add: (a, b) => each((x, y) => x + y, a, b),
     sub: (a, b) => each((x, y) => x - y, a, b),
+    lessTwice: (a, b) => each((x, y) => x - 2n * y, a, b),
     mul: (a, b) => each((x, y) => x * y, a, b),
     neg: (a) => each((x) => -x, a),
     addScalar: (a, k) => each((x) => x + k, a),
@@ -272,7 +275,15 @@ function kernelsOf(bits: RingBits): Omit<RingKernels, 'name'> {
         ),
       )
     },
-    fromPlane: (plane, length) => words(range(length).map((i) => BigInt((plane[i >> 3]! >> (i & 7)) & 1))),
+    fromPlane: (plane, length) => words(range(length).map((i) => (isSet(plane, i) ? 1n : 0n))),
+    flip(plane, x, base) {
+      const bases = typeof base === 'bigint' ? null : list(base)
+      return words(list(x).map((value, i) => (isSet(plane, i) ? (bases?.[i] ?? (base as bigint)) - value : value)))
+    },
+    pick(plane, x, y) {
+      const less = list(y)
+      return words(list(x).map((value, i) => (isSet(plane, i) ? value : 0n) - less[i]!))
+    },
     lowestBits: (a) => planeOf(list(a).map((x) => bitOf(x, 0))),
     xor: (a, b) => bytewise(a, (i) => a[i]! ^ b[i]!),
     and: (a, b) => bytewise(a, (i) => a[i]! & b[i]!),

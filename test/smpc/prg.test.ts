@@ -59,6 +59,21 @@ describe('a stream of the generator', () => {
     )
   })
 
+  it('has two branches, once, and those have two each: other key streams of the same index', () => {
+    const stream = new Prg(seed).stream(9)
+    const [one, two] = stream.fork()
+    const [, four] = one.fork()
+    const branches = [stream, one, two, four].map((branch) => branch.bytes(300))
+    for (const [i, number] of [0, 1, 2, 4].entries()) {
+      const nonce = nonceOf(9)
+      nonce[8] = number
+      expect(branches[i]).toEqual(javascriptKernels.chacha20(seed, nonce, 0, 300))
+    }
+    expect(() => stream.fork()).toThrow(expect.objectContaining({ code: 'ERR_USED_TWICE' }))
+    // What it draws besides goes on.
+    expect(stream.bytes(8)).toEqual(keyStream(9, 5, 8))
+  })
+
   it('gives words as bytes, little-endian, in an array of their own', () => {
     const words = new Prg(seed).stream(4).words(5)
     const view = new DataView(keyStream(4, 0, 40).buffer)

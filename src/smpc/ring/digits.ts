@@ -71,10 +71,9 @@ export function digitsBy({ bits, toPlanes }: Pick<RingKernels, 'bits' | 'toPlane
             (list, bit, i) => list.map((_, j) => (bit & list[j + 2 ** i]!) | (~bit & list[j]!)),
             table.slice(from),
           )[0]!
-        const [at, next] = [b.slice(0, 3), b.slice(0, 3)].map((low, i) => [look(i, low), look(i + 8, low)]) as [
-          [number, number],
-          [number, number],
-        ]
+        const low = b.slice(0, 3)
+        const pairFrom = (t: number): readonly [number, number] => [look(t, low), look(t + 8, low)]
+        const [at, next] = [pairFrom(0), pairFrom(1)]
         // See `assembly/ring/digits.ts`.
         const high = b[3]!
         const pick = ([x, y]: readonly [number, number]) => (high & y) | (~high & x)

@@ -78,6 +78,9 @@ const bytewise =
 
 const complement = bytewise('not', (x) => ~x)
 
+/** Whether the bit of a value is set in a plane. */
+export const isSet = (plane: Planes, i: number): boolean => ((plane[i >> 3]! >> (i & 7)) & 1) === 1
+
 /** Planes number `first` to `first + count` − 1 of values. */
 function planes(a: Words, first: number, count: number): Planes {
   const bytes = Math.ceil(a.length / 8)
@@ -97,6 +100,7 @@ const plain: Omit<RingKernels, keyof (HelpedKernels & DigitKernels)> = {
 
   add: elementwise('add', (x, y) => x + y),
   sub: elementwise('sub', (x, y) => x - y),
+  lessTwice: elementwise('lessTwice', (x, y) => x - 2n * y),
   mul: elementwise('mul', (x, y) => x * y),
   neg: (a) => map(a, (x) => -x),
   addScalar: (a, k) => map(a, (x) => x + k),
@@ -304,6 +308,17 @@ const plain: Omit<RingKernels, keyof (HelpedKernels & DigitKernels)> = {
     return out
   },
 
+  flip(bits, x, base) {
+    sameLength('flip', bits, { length: Math.ceil(x.length / 8) })
+    if (typeof base !== 'bigint') sameLength('flip', x, base)
+    // Stores are mod 2^64.
+    return x.map((value, i) => (isSet(bits, i) ? (typeof base === 'bigint' ? base : base[i]!) - value : value))
+  },
+  pick(bits, x, y) {
+    sameLength('pick', bits, { length: Math.ceil(x.length / 8) })
+    sameLength('pick', x, y)
+    return x.map((value, i) => (isSet(bits, i) ? value : 0n) - y[i]!)
+  },
   lowestBits: (a) => planes(a, 0, 1),
 
   xor: bytewise('xor', (x, y) => x ^ y),

@@ -6,7 +6,7 @@ import { unfilledWords } from '../../worker/memory-pool.ts'
 import { areIndices, encodeLimits, hasShape, isDivisor, notEncodable, notInt32, sameLength } from './check.ts'
 import { digitsBy } from './digits.ts'
 import { helpedBy } from './helped.ts'
-import { javascriptKernels, turned } from './javascript.ts'
+import { isSet, javascriptKernels, turned } from './javascript.ts'
 import type { DigitKernels, HelpedKernels, Planes, RingKernels, Words } from './kernels.ts'
 import { truncationOffset } from './truncation-offset.ts'
 
@@ -38,9 +38,9 @@ const elementwise =
   }
 
 /** A kernel that works on each element. */
-function map(a: Words, f: (x: bigint) => bigint): Words {
+function map(a: Words, f: (x: bigint, i: number) => bigint): Words {
   const out = new BigUint64Array(a.length)
-  for (let i = 0; i < a.length / 2; i++) put(out, i, f(element(a, i)))
+  for (let i = 0; i < a.length / 2; i++) put(out, i, f(element(a, i), i))
   return out
 }
 
@@ -104,6 +104,7 @@ const plain: Omit<RingKernels, keyof (HelpedKernels & DigitKernels)> = {
 
   add: elementwise('add', (x, y) => x + y),
   sub: elementwise('sub', (x, y) => x - y),
+  lessTwice: elementwise('lessTwice', (x, y) => x - 2n * y),
   mul: elementwise('mul', (x, y) => x * y),
   neg: (a) => map(a, (x) => -x),
   addScalar: (a, k) => map(a, (x) => x + k),
@@ -290,6 +291,19 @@ const plain: Omit<RingKernels, keyof (HelpedKernels & DigitKernels)> = {
     return out
   },
 
+  flip(bits, x, base) {
+    sameLength('flip', bits, { length: Math.ceil(x.length / 16) })
+    if (typeof base !== 'bigint') sameLength('flip', x, base)
+    return map(x, (value, i) => {
+      if (!isSet(bits, i)) return value
+      return (typeof base === 'bigint' ? base : element(base, i)) - value
+    })
+  },
+  pick(bits, x, y) {
+    sameLength('pick', bits, { length: Math.ceil(x.length / 16) })
+    sameLength('pick', x, y)
+    return map(x, (value, i) => (isSet(bits, i) ? value : 0n) - element(y, i))
+  },
   lowestBits: (a) => planes(a, 0, 1),
 }
 

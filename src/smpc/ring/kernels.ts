@@ -106,6 +106,8 @@ export interface RingKernels extends PlaneKernels, HelpedKernels, DigitKernels {
   /** Elementwise, operands of one length. */
   add(a: Words, b: Words): Words
   sub(a: Words, b: Words): Words
+  /** a − 2b */
+  lessTwice(a: Words, b: Words): Words
   mul(a: Words, b: Words): Words
   neg(a: Words): Words
   /** The same number to, or times, each element. The number is taken mod 2^l. */
@@ -167,6 +169,10 @@ export interface RingKernels extends PlaneKernels, HelpedKernels, DigitKernels {
   toPlanes(a: Words): Planes
   /** One plane as elements of 0 and 1. */
   fromPlane(plane: Planes, length: number): Words
+  /** Of bits in a plane: base − x where a bit is set, base being one number or as many, and x elsewhere. */
+  flip(bits: Planes, x: Words, base: Words | bigint): Words
+  /** x where a bit is set, and 0 elsewhere, less y. */
+  pick(bits: Planes, x: Words, y: Words): Words
   /** The lowest bit of each value as one plane. */
   lowestBits(a: Words): Planes
 }

@@ -32,6 +32,7 @@ interface Exports {
   scratchStart(): Pointer
   add(out: Pointer, a: Pointer, b: Pointer, n: number): void
   sub(out: Pointer, a: Pointer, b: Pointer, n: number): void
+  lessTwice(out: Pointer, a: Pointer, b: Pointer, n: number): void
   mul(out: Pointer, a: Pointer, b: Pointer, n: number): void
   neg(out: Pointer, a: Pointer, n: number): void
   addScalar(out: Pointer, a: Pointer, k: bigint, n: number): void
@@ -97,6 +98,9 @@ interface Exports {
   decode(out: Pointer, a: Pointer, scale: number, n: number): void
   toPlanes(out: Pointer, a: Pointer, n: number): void
   fromPlane(out: Pointer, plane: Pointer, n: number): void
+  flip(out: Pointer, plane: Pointer, x: Pointer, k: bigint, n: number): void
+  flipWithin(out: Pointer, plane: Pointer, x: Pointer, y: Pointer, n: number): void
+  pick(out: Pointer, plane: Pointer, x: Pointer, y: Pointer, n: number): void
   lowestBits(out: Pointer, a: Pointer, n: number): void
   xor(out: Pointer, a: Pointer, b: Pointer, bytes: number): void
   and(out: Pointer, a: Pointer, b: Pointer, bytes: number): void
@@ -159,6 +163,10 @@ interface Exports {
   decode128(out: Pointer, a: Pointer, scale: number, n: number): void
   toPlanes128(out: Pointer, a: Pointer, n: number, lows: Pointer, highs: Pointer): void
   fromPlane128(out: Pointer, plane: Pointer, n: number): void
+  flip128(out: Pointer, plane: Pointer, x: Pointer, low: bigint, high: bigint, n: number): void
+  flipWithin128(out: Pointer, plane: Pointer, x: Pointer, y: Pointer, n: number): void
+  pick128(out: Pointer, plane: Pointer, x: Pointer, y: Pointer, n: number): void
+  lessTwice128(out: Pointer, a: Pointer, b: Pointer, n: number): void
   lowestBits128(out: Pointer, a: Pointer, n: number, lows: Pointer): void
 }
 

@@ -11,6 +11,9 @@ import { kernels128 } from './wasm128.ts'
 
 const words = (a: Words): Operand => operand(a, 64)
 
+/** Bytes below which a loop here takes less time than copies there and back. */
+const FEW = 128
+
 /** Kernels of planes and streams, which know no width. */
 function planeKernels(scratch: Scratch): PlaneKernels {
   const [p0, p1, p2, p3, p4, p5] = scratch.pointers
@@ -22,15 +25,17 @@ function planeKernels(scratch: Scratch): PlaneKernels {
     return out
   }
   const ofTwoPlanes = (kernel: 'xor' | 'and') => (a: Planes, b: Planes) => {
+    if (a.length < FEW) return javascriptKernels[kernel](a, b)
     sameLength(kernel, a, b)
     return bytewise([a, b], (n) => scratch.kernels[kernel](p0, p1, p2, n))
   }
   return {
     xor: ofTwoPlanes('xor'),
     and: ofTwoPlanes('and'),
-    not: (a) => bytewise([a], (n) => scratch.kernels.not(p0, p1, n)),
+    not: (a) => (a.length < FEW ? javascriptKernels.not(a) : bytewise([a], (n) => scratch.kernels.not(p0, p1, n))),
 
     beaverAnd(c, a, b, d, e, addsPublic) {
+      if (c.length < FEW) return javascriptKernels.beaverAnd(c, a, b, d, e, addsPublic)
       sameLength('beaverAnd', c, a, b, d, e)
       return bytewise([c, a, b, d, e], (n) => scratch.kernels.beaverAnd(p0, p1, p2, p3, p4, p5, addsPublic, n))
     },
@@ -51,9 +56,17 @@ function kernels64(scratch: Scratch): RingKernels {
     scratch.inBlocks(out.length, [words(out)], inputs.map(words), run)
     return out
   }
-  const ofTwoWords = (kernel: 'add' | 'sub' | 'mul') => (a: Words, b: Words) => {
+  const ofTwoWords = (kernel: 'add' | 'sub' | 'lessTwice' | 'mul') => (a: Words, b: Words) => {
     sameLength(kernel, a, b)
     return wordwise([a, b], (n) => scratch.kernels[kernel](p0, p1, p2, n))
+  }
+  /** A kernel that makes as many words, each by a bit of a plane. */
+  const chosenBy = (kernel: string, bits: Planes, inputs: readonly Words[], run: Run): Words => {
+    const out = unfilledWords(inputs[0]!.length)
+    sameLength(kernel, ...inputs)
+    sameLength(kernel, bits, { length: Math.ceil(out.length / 8) })
+    scratch.inBlocks(out.length, [words(out)], [plane(bits), ...inputs.map(words)], run)
+    return out
   }
   // These move words more than they compute: a loop here is as fast as copies there and back.
   const { transpose, sumRows, sumColumns, cumulativeSum, gather, scatterAdd, fromInt32, toInt32 } = javascriptKernels
@@ -74,6 +87,7 @@ function kernels64(scratch: Scratch): RingKernels {
 
     add: ofTwoWords('add'),
     sub: ofTwoWords('sub'),
+    lessTwice: ofTwoWords('lessTwice'),
     mul: ofTwoWords('mul'),
     neg: (a) => wordwise([a], (n) => scratch.kernels.neg(p0, p1, n)),
     // A bigint is taken mod 2^64 on its way into WebAssembly.
@@ -140,6 +154,12 @@ function kernels64(scratch: Scratch): RingKernels {
       scratch.inBlocks(length, [words(out)], [plane(a)], (n) => scratch.kernels.fromPlane(p0, p1, n))
       return out
     },
+
+    flip(bits, x, base) {
+      if (typeof base === 'bigint') return chosenBy('flip', bits, [x], (n) => scratch.kernels.flip(p0, p1, p2, base, n))
+      return chosenBy('flip', bits, [x, base], (n) => scratch.kernels.flipWithin(p0, p1, p2, p3, n))
+    },
+    pick: (bits, x, y) => chosenBy('pick', bits, [x, y], (n) => scratch.kernels.pick(p0, p1, p2, p3, n)),
 
     lowestBits(a) {
       const out = new Uint8Array(Math.ceil(a.length / 8))

@@ -3,7 +3,7 @@ import { unfilled, unfilledWords } from '../../worker/memory-pool.ts'
 import { encodeLimits, hasShape, isDivisor, notEncodable, sameLength } from './check.ts'
 import { helpedBy } from './helped.ts'
 import { count, javascriptKernels128 } from './javascript128.ts'
-import type { HelpedKernels, PlaneKernels, RingKernels, Words } from './kernels.ts'
+import type { HelpedKernels, PlaneKernels, Planes, RingKernels, Words } from './kernels.ts'
 import { type Operand, operand, plane, type Scratch } from './scratch.ts'
 import { truncationOffset } from './truncation-offset.ts'
 
@@ -17,9 +17,17 @@ export function kernels128(scratch: Scratch, planeKernels: PlaneKernels): RingKe
     scratch.inBlocks(out.length / 2, [elements(out)], inputs.map(elements), run)
     return out
   }
-  const ofTwo = (kernel: 'add' | 'sub' | 'mul') => (a: Words, b: Words) => {
+  const ofTwo = (kernel: 'add' | 'sub' | 'lessTwice' | 'mul') => (a: Words, b: Words) => {
     sameLength(kernel, a, b)
     return elementwise([a, b], (n) => scratch.kernels[`${kernel}128`](p0, p1, p2, n))
+  }
+  /** A kernel that makes as many elements, each by a bit of a plane. */
+  const chosenBy = (kernel: string, bits: Planes, inputs: readonly Words[], run: (n: number) => void): Words => {
+    const out = unfilledWords(inputs[0]!.length)
+    sameLength(kernel, ...inputs)
+    sameLength(kernel, bits, { length: Math.ceil(out.length / 2 / 8) })
+    scratch.inBlocks(out.length / 2, [elements(out)], [plane(bits), ...inputs.map(elements)], run)
+    return out
   }
   // These move words more than they compute: a loop here is as fast as copies there and back.
   const { transpose, sumRows, sumColumns, cumulativeSum, gather, scatterAdd, fromInt32, toInt32 } = javascriptKernels128
@@ -39,6 +47,7 @@ export function kernels128(scratch: Scratch, planeKernels: PlaneKernels): RingKe
 
     add: ofTwo('add'),
     sub: ofTwo('sub'),
+    lessTwice: ofTwo('lessTwice'),
     mul: ofTwo('mul'),
     neg: (a) => elementwise([a], (n) => scratch.kernels.neg128(p0, p1, n)),
     // A bigint is taken mod 2^64 on its way into WebAssembly.
@@ -107,6 +116,14 @@ export function kernels128(scratch: Scratch, planeKernels: PlaneKernels): RingKe
       scratch.inBlocks(length, [elements(out)], [plane(a)], (n) => scratch.kernels.fromPlane128(p0, p1, n))
       return out
     },
+
+    flip(bits, x, base) {
+      if (typeof base !== 'bigint') {
+        return chosenBy('flip', bits, [x, base], (n) => scratch.kernels.flipWithin128(p0, p1, p2, p3, n))
+      }
+      return chosenBy('flip', bits, [x], (n) => scratch.kernels.flip128(p0, p1, p2, base, base >> 64n, n))
+    },
+    pick: (bits, x, y) => chosenBy('pick', bits, [x, y], (n) => scratch.kernels.pick128(p0, p1, p2, p3, n)),
 
     lowestBits(a) {
       const out = new Uint8Array(Math.ceil(a.length / 16))

@@ -50,6 +50,7 @@ const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Arra
 const cases = {
   add: (inputs, n) => row([inputs.words(n), inputs.words(n)], (kernels, a, b) => kernels.add(a, b)),
   sub: (inputs, n) => row([inputs.words(n), inputs.words(n)], (kernels, a, b) => kernels.sub(a, b)),
+  lessTwice: (inputs, n) => row([inputs.words(n), inputs.words(n)], (kernels, a, b) => kernels.lessTwice(a, b)),
   mul: (inputs, n) => row([inputs.words(n), inputs.words(n)], (kernels, a, b) => kernels.mul(a, b)),
   neg: (inputs, n) => row([inputs.words(n)], (kernels, a) => kernels.neg(a)),
   addScalar: (inputs, n) => row([inputs.words(n), inputs.element()], (kernels, a, k) => kernels.addScalar(a, k)),
@@ -191,6 +192,18 @@ const cases = {
   },
   fromPlane: (inputs, n) =>
     row([inputs.bytes(Math.ceil(n / 8)), n], (kernels, plane, length) => kernels.fromPlane(plane, length)),
+  flip: (inputs, n) =>
+    row([inputs.bytes(Math.ceil(n / 8)), inputs.words(n), inputs.words(n)], (kernels, ...operands) =>
+      kernels.flip(...operands),
+    ),
+  'flip of one number': (inputs, n) =>
+    row([inputs.bytes(Math.ceil(n / 8)), inputs.words(n), -inputs.element()], (kernels, ...operands) =>
+      kernels.flip(...operands),
+    ),
+  pick: (inputs, n) =>
+    row([inputs.bytes(Math.ceil(n / 8)), inputs.words(n), inputs.words(n)], (kernels, ...operands) =>
+      kernels.pick(...operands),
+    ),
   lowestBits: (inputs, n) => row([inputs.words(n)], (kernels, a) => kernels.lowestBits(a)),
   xor: (inputs, n) => row([inputs.bytes(n), inputs.bytes(n)], (kernels, a, b) => kernels.xor(a, b)),
   and: (inputs, n) => row([inputs.bytes(n), inputs.bytes(n)], (kernels, a, b) => kernels.and(a, b)),
@@ -388,6 +401,11 @@ describe.each(implementations)('the kernels of the ring in %s', (_, kernels) => 
       () => kernels.beaverAnd(p, p, p, p, q, false),
       () => kernels.fromPlane(p, 17),
       () => kernels.fromPlane(p, 8),
+      () => kernels.flip(p, a, 1n),
+      () => kernels.flip(new Uint8Array(1), a, b),
+      () => kernels.pick(p, a, a),
+      () => kernels.pick(new Uint8Array(1), a, b),
+      () => kernels.compareDigits(p, a, true, true),
       () => kernels.matMul(a, b, 2, 1, 2),
       () => kernels.matMul(a, b, 1, 1, 3),
       () => kernels.matMul(a, a, -1, -2, -1),

@@ -8,7 +8,7 @@
 import { sizeOf } from '../../../tensor/shape.ts'
 import { recycle, spent } from '../../../worker/memory-pool.ts'
 import { type CircuitName, circuitOf, type Gate, strideOf } from '../../circuits.ts'
-import { bitsToElements, plane } from '../../correlations.ts'
+import { bitsToElements, plane, planesOf } from '../../correlations.ts'
 import { ring } from '../../ring/choose.ts'
 import { codeBytes, digitsOf } from '../../ring/digits.ts'
 import type { Planes, RingBits, Words } from '../../ring/kernels.ts'
@@ -26,8 +26,23 @@ const planeOf = ([mine, next]: Bits, index: number, stride: number): Bits => [
   plane(mine, index, stride),
   plane(next, index, stride),
 ]
-const planesOf = (bits: Bits, count: number, stride: number): Bits[] =>
+const registersOf = (bits: Bits, count: number, stride: number): Bits[] =>
   Array.from({ length: count }, (_, i) => planeOf(bits, i, stride))
+
+/** What a kernel makes of each of several planes, and of the elements that are of it. */
+function byPlane(
+  seat: Seat,
+  planes: Planes,
+  size: number,
+  kernel: (plane: Planes, of: (all: Words) => Words) => Words,
+): Words {
+  const stride = strideOf(size)
+  if (planes.length <= stride) return kernel(planes, (all) => all)
+  const results = planesOf(planes, planes.length / stride, stride).map((one, i) =>
+    kernel(one, (all) => seat.part(all, i * size, size)),
+  )
+  return wordsOf(concatenated(results.map(bytesOf)))
+}
 
 /** What this party knows of x = u + v: u at place 0, v at the others. */
 function addend({ place, kernels }: Seat, [mine, next]: Pair<Words>): Words {
@@ -169,15 +184,9 @@ async function randomBits(
   const bits: Bits = [seat.planesBefore(bytes), seat.planesAfter(bytes)]
   const { kernels } = seat
   const toWords = (of: Planes): Words => bitsToElements(of, size, planes, kernels)
-  const less = (x: Words, product: Words): Words => {
-    const twice = kernels.mulScalar(product, 2n)
-    return spent(kernels.sub(x, twice), twice)
-  }
   /** What a party hands over of s·t. */
-  const summandOf = (s: Words, t: Words, drawn: Words): Words => {
-    const product = kernels.mul(s, t)
-    return spent(kernels.sub(product, drawn), product)
-  }
+  const summandOf = (s: Words, t: Planes, drawn: Words): Words =>
+    byPlane(seat, t, size, (bit, of) => kernels.pick(bit, of(s), of(drawn)))
   const arithmetic = async (): Promise<Pair<Words>> => {
     if (seat.place === 0) {
       const [mask, before, after] = [seat.wordsBefore(n), seat.wordsBefore(n), seat.wordsAfter(n)]
@@ -185,7 +194,7 @@ async function randomBits(
       const rest = spent(kernels.sub(known, mask), known)
       await seat.swap([[1, bytesOf(rest)]], [])
       await seat.swap([], [])
-      return spent([less(mask, before), less(rest, after)], mask, before, after)
+      return spent([kernels.lessTwice(mask, before), kernels.lessTwice(rest, after)], mask, before, after)
     }
     if (seat.place === 1) {
       const drawn = seat.wordsBefore(n)
@@ -197,19 +206,17 @@ async function randomBits(
         ],
       )
       const rest = wordsOf(received!)
-      const t = toWords(bits[1])
-      const product = summandOf(rest, t, drawn)
+      const product = summandOf(rest, bits[1], drawn)
       await seat.swap([[2, bytesOf(product)]], [])
-      const whole = kernels.add(product, wordsOf(theirs!))
-      return spent([less(rest, drawn), less(t, whole)], rest, drawn, t, whole, theirs!)
+      const [t, whole] = [toWords(bits[1]), kernels.add(product, wordsOf(theirs!))]
+      return spent([kernels.lessTwice(rest, drawn), kernels.lessTwice(t, whole)], rest, drawn, t, whole, theirs!)
     }
     const [mask, drawn] = [seat.wordsAfter(n), seat.wordsAfter(n)]
-    const t = toWords(bits[0])
-    const product = summandOf(mask, t, drawn)
+    const product = summandOf(mask, bits[0], drawn)
     await seat.swap([[1, bytesOf(product)]], [])
     const [theirs] = await seat.swap([], [[1, width]])
-    const whole = kernels.add(product, wordsOf(theirs!))
-    return spent([less(t, whole), less(mask, drawn)], mask, drawn, t, whole, theirs!)
+    const [t, whole] = [toWords(bits[0]), kernels.add(product, wordsOf(theirs!))]
+    return spent([kernels.lessTwice(t, whole), kernels.lessTwice(mask, drawn)], mask, drawn, t, whole, theirs!)
   }
   const inWords = await arithmetic()
   if (factors.length === 0) return { bits, words: inWords, products: [] }
@@ -219,22 +226,28 @@ async function randomBits(
   return { bits, words: inWords, products }
 }
 
-/** From t = bit ⊕ β, opened: bit = t + (1 − 2t)·β, and bit · y = t·y + (1 − 2t)·(β·y). Local. */
-function injected(seat: Seat, t: Words, random: RandomBits, factors: readonly Pair<Words>[]): Pair<Words>[] {
+/**
+ * From t = bit ⊕ β, opened: bit is β or, where t is set, 1 − β, and bit · y is β·y or y − β·y. Local.
+ *
+ * @param t planes, as many as there are bits of an element
+ */
+function injected(
+  seat: Seat,
+  t: Planes,
+  size: number,
+  random: RandomBits,
+  factors: readonly Pair<Words>[],
+): Pair<Words>[] {
   const { kernels } = seat
-  const negated = kernels.mulScalar(t, -2n)
-  const sign = spent(kernels.addScalar(negated, 1n), negated)
-  const sum = (one: Words, other: Words): Words => spent(kernels.add(one, other), one, other)
   // What is public is part of component 0, which is the first at place 0 and the second at place 2.
   const publicAt = seat.place === 0 ? 0 : seat.place === 2 ? 1 : null
-  const flipped = random.words.map((part, i) => {
-    const product = kernels.mul(sign, part)
-    return i === publicAt ? spent(kernels.add(product, t), product) : product
-  }) as [Words, Words]
+  const flipped = random.words.map((part, i) =>
+    byPlane(seat, t, size, (bit, of) => kernels.flip(bit, of(part), i === publicAt ? 1n : 0n)),
+  ) as [Words, Words]
   const products = factors.map((factor, j) =>
-    factor.map((part, i) => sum(kernels.mul(t, part), kernels.mul(sign, random.products[j]![i]!))),
+    factor.map((y, i) => byPlane(seat, t, size, (bit, of) => kernels.flip(bit, of(random.products[j]![i]!), of(y)))),
   ) as [Words, Words][]
-  return spent([flipped, ...products], sign, t, ...random.words, ...random.products.flat())
+  return spent([flipped, ...products], ...random.words, ...random.products.flat())
 }
 
 /** The inputs of gates, one after another, as components. */
@@ -307,7 +320,7 @@ async function toRing(
   factors: readonly Pair<Words>[],
 ): Promise<Pair<Words>[]> {
   const t = await seat.openSummands(ring().xor(summand, random.bits[0]))
-  return injected(seat, seat.kernels.fromPlane(t, size), random, factors)
+  return injected(seat, t, size, random, factors)
 }
 
 /**
@@ -324,7 +337,7 @@ export async function negative(seat: Seat, x: Share, others: readonly Share[]): 
     async (tree) => {
       // Nobody asks whether the lowest digits are equal.
       const compared = await comparedDigits(tree, words(x), true, (planes) => planes.subarray(stride))
-      const planes = planesOf(compared, 2 * digits - 1, stride)
+      const planes = registersOf(compared, 2 * digits - 1, stride)
       const [equal, below] = [planes.slice(0, digits - 1), planes.slice(digits - 1)]
       return summandAtRoot(tree, 'lessThan', digits, [...below, below[0]!, ...equal], stride)
     },
@@ -341,7 +354,7 @@ export async function zero(seat: Seat, x: Share): Promise<Pair<Words>> {
   const [isZero, random] = await seat.beside(
     async (tree) => {
       const compared = await comparedDigits(tree, words(x), false, (planes) => planes.subarray(0, digits * stride))
-      return summandAtRoot(tree, 'allOnes', digits, planesOf(compared, digits, stride), stride)
+      return summandAtRoot(tree, 'allOnes', digits, registersOf(compared, digits, stride), stride)
     },
     (mask) => randomBits(mask, size, 1, []),
   )
@@ -357,7 +370,7 @@ export async function lowBits(seat: Seat, x: Share, count: number): Promise<Pair
       const mine = addendPlanes(tree, words(x)).subarray(0, count * stride)
       const { differ, both } = await metBits(tree, mine, stride, count - 1)
       if (count === 1) return differ
-      const registers = [...planesOf(both, count - 1, stride), ...planesOf(differ, count - 1, stride)]
+      const registers = [...registersOf(both, count - 1, stride), ...registersOf(differ, count - 1, stride)]
       await runCircuit(tree, circuitOf('borrows', count - 1).layers, registers, stride)
       const carries = inputsOf([...Array(count - 1).keys()], registers)
       const none = new Uint8Array(stride)
@@ -366,7 +379,7 @@ export async function lowBits(seat: Seat, x: Share, count: number): Promise<Pair
     (mask) => randomBits(mask, size, count, []),
   )
   const t = await seat.openPlanes(xorBits(bits, random.bits))
-  const [result] = injected(seat, bitsToElements(t, size, count, seat.kernels), random, [])
+  const [result] = injected(seat, t, size, random, [])
   // Plane by plane to value by value.
   return result!.map(
     (data) => ringRow('transpose').clear([ringTensor(seat.ring, [count, size], data)], [[1, 0]])[0]!.data,

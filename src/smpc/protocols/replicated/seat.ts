@@ -7,7 +7,7 @@
  * that all work alike.
  */
 import { spent } from '../../../worker/memory-pool.ts'
-import { Prg, type PrgStream } from '../../prg.ts'
+import type { PrgStream } from '../../prg.ts'
 import { ring } from '../../ring/choose.ts'
 import {
   type Planes,
@@ -47,15 +47,11 @@ export class Seat {
 
   /** Two things that go on side by side, each with streams of its own. */
   async beside<A, B>(first: (seat: Seat) => Promise<A>, second: (seat: Seat) => Promise<B>): Promise<[A, B]> {
-    const [one, two] = [this.#fork(), this.#fork()]
+    const [before, after] = [this.#before.fork(), this.#after.fork()]
     return this.context.beside(
-      (context) => first(new Seat(context, ...one)),
-      (context) => second(new Seat(context, ...two)),
+      (context) => first(new Seat(context, before[0], after[0])),
+      (context) => second(new Seat(context, before[1], after[1])),
     )
-  }
-  #fork(): [before: PrgStream, after: PrgStream] {
-    const seeded = (stream: PrgStream): PrgStream => new Prg(stream.bytes(32)).stream(0)
-    return [seeded(this.#before), seeded(this.#after)]
   }
 
   /** Bits of the elements of the command, and their kernels. */
