@@ -143,6 +143,70 @@ export function compareDigits(
   }
 }
 
+/**
+ * Of each digit r that comes in (a share of) its code, and c that comes in planes: the four bits of c − r, of all digits, and
+ * then which of the higher three change where one is borrowed. A bit of the difference changes with r at every second,
+ * fourth, eighth place in the code, where the bits below it are all zero.
+ */
+export function subtractDigits(
+  out: usize,
+  codes: usize,
+  planes: usize,
+  addsPublic: bool,
+  bytes: i32,
+  digits: i32,
+): void {
+  const stride = <usize>bytes
+  const one = i8x16.splat(addsPublic ? -1 : 0)
+  let flips = out + 4 * <usize>digits * stride
+  for (let digit = 0; digit < digits; digit++, planes += 4 * stride, codes += CODE * stride) {
+    for (let at: usize = 0; at < stride; at += 16) {
+      const left = <isize>(stride - at)
+      const from = codes + at
+      // Sums of places that are 8, 4, 2 apart, from the remainder of their division by that.
+      const e0 = v128.load(from + 7 * stride)
+      const e1 = v128.xor(v128.load(from), v128.load(from + 8 * stride))
+      const e2 = v128.xor(v128.load(from + stride), v128.load(from + 9 * stride))
+      const e3 = v128.xor(v128.load(from + 2 * stride), v128.load(from + 10 * stride))
+      const e4 = v128.xor(v128.load(from + 3 * stride), v128.load(from + 11 * stride))
+      const e5 = v128.xor(v128.load(from + 4 * stride), v128.load(from + 12 * stride))
+      const e6 = v128.xor(v128.load(from + 5 * stride), v128.load(from + 13 * stride))
+      const e7 = v128.xor(v128.load(from + 6 * stride), v128.load(from + 14 * stride))
+      const f0 = v128.xor(e0, e4)
+      const f1 = v128.xor(e1, e5)
+      const f2 = v128.xor(e2, e6)
+      const f3 = v128.xor(e3, e7)
+      const g0 = v128.xor(f0, f2)
+      const g1 = v128.xor(f1, f3)
+      const b0 = v128.load(planes + at)
+      const b1 = v128.load(planes + stride + at)
+      const b2 = v128.load(planes + 2 * stride + at)
+      const b3 = v128.load(planes + 3 * stride + at)
+
+      const eighths = eighth(b0, b1, b2, e1, e2, e3, e4, e5, e6, e7, e0)
+      const fourths = fourth(b0, b1, f1, f2, f3, f0)
+      const lowest = v128.xor(v128.and(b0, one), v128.xor(g0, g1))
+      put(out + at, lowest, left)
+      put(out + stride + at, v128.xor(v128.and(b1, one), v128.bitselect(g0, g1, b0)), left)
+      put(out + 2 * stride + at, v128.xor(v128.and(b2, one), fourths), left)
+      put(out + 3 * stride + at, v128.xor(v128.and(b3, one), eighths), left)
+      put(flips + at, v128.xor(lowest, one), left)
+      put(flips + stride + at, v128.xor(fourths, fourth(b0, b1, v128.xor(f0, one), f1, f2, f3)), left)
+      const zeros = eighth(b0, b1, b2, v128.xor(e0, one), e1, e2, e3, e4, e5, e6, e7)
+      put(flips + 2 * stride + at, v128.xor(eighths, zeros), left)
+    }
+    out += 4 * stride
+    flips += 3 * stride
+  }
+}
+
+/** One of four, by two bits. */
+// @ts-ignore: a decorator of AssemblyScript
+@inline
+function fourth(b0: v128, b1: v128, x0: v128, x1: v128, x2: v128, x3: v128): v128 {
+  return v128.bitselect(v128.bitselect(x3, x2, b0), v128.bitselect(x1, x0, b0), b1)
+}
+
 /** One of eight, by three bits. */
 // @ts-ignore: a decorator of AssemblyScript
 @inline
@@ -159,7 +223,5 @@ function eighth(
   x6: v128,
   x7: v128,
 ): v128 {
-  const low = v128.bitselect(v128.bitselect(x3, x2, b0), v128.bitselect(x1, x0, b0), b1)
-  const high = v128.bitselect(v128.bitselect(x7, x6, b0), v128.bitselect(x5, x4, b0), b1)
-  return v128.bitselect(high, low, b2)
+  return v128.bitselect(fourth(b0, b1, x4, x5, x6, x7), fourth(b0, b1, x0, x1, x2, x3), b2)
 }

@@ -5,6 +5,8 @@
  * are opened together. A wire that feeds several gates of a layer is masked and opened once.
  */
 
+import { DIGIT } from './ring/digits.ts'
+
 /** register[into] = (adds ? register[into] : 0) ⊕ (wire left ∧ wire right). */
 export interface Gate {
   /** Positions among the wires of the layer. */
@@ -94,10 +96,10 @@ function allOnes(n: number): Circuit {
 }
 
 /**
- * As `lessThan`, for every prefix: register i ends up with whether the lowest i+1 bits of c are below those of r, which is
- * the borrow into bit i+1 of c − r. Sklansky's parallel prefix (1960): ⌈log2 n⌉ layers.
+ * What is borrowed for every digit: of registers as of `lessThan`, register i ends up with whether the lowest i + 1 digits of c
+ * are below those of r. Sklansky's parallel prefix (1960): ⌈log2 n⌉ layers.
  */
-function borrows(n: number): Circuit {
+function borrows(n: number): Layer[] {
   const layers: Layer[] = []
   for (let width = 1; width < n; width *= 2) {
     const layer = new LayerBuilder()
@@ -110,10 +112,30 @@ function borrows(n: number): Circuit {
     }
     layers.push(layer.layer)
   }
-  return circuit(layers)
+  return layers
 }
 
-const makers = { lessThan, allOnes, borrows } as const
+/**
+ * The lowest n bits of c − r, but for what is local, from digits of four bits: with m the number of digits but the highest,
+ * registers 0…m−1 hold c_d < r_d, and m…2m−1 c_d = r_d, of all but the highest digit; 2m…2m+n−1 the bits of each difference of digits, and
+ * those that follow which of its three higher bits change when one is borrowed, of all digits but the lowest. Registers 2m…2m+n−1 end up with the bits,
+ * of which the first of each digit changes besides with what register d−1 ends up with. A layer after those of the borrows,
+ * and none at all up to five bits.
+ */
+function difference(n: number): Circuit {
+  const lower = Math.max(0, Math.ceil(n / DIGIT) - 1)
+  const layers = borrows(lower)
+  const last = new LayerBuilder()
+  for (let bit = DIGIT; bit < n; bit++) {
+    const [digit, place] = [Math.floor(bit / DIGIT), bit % DIGIT]
+    if (place === 0) continue
+    const changes = 2 * lower + n + (DIGIT - 1) * (digit - 1) + place - 1
+    last.and(changes, digit - 1, 2 * lower + bit, true)
+  }
+  return circuit(last.layer.gates.length > 0 ? [...layers, last.layer] : layers)
+}
+
+const makers = { lessThan, allOnes, difference } as const
 export type CircuitName = keyof typeof makers
 export const isCircuit = (name: unknown): name is CircuitName => typeof name === 'string' && Object.hasOwn(makers, name)
 

@@ -11,7 +11,7 @@ import { type Shape, sizeOf } from '../tensor/shape.ts'
 import { type CircuitName, circuitOf, isCircuit, strideOf } from './circuits.ts'
 import type { PrgStream } from './prg.ts'
 import { ring } from './ring/choose.ts'
-import { CODE, codeBytes } from './ring/digits.ts'
+import { codeBytes, digitsOf } from './ring/digits.ts'
 import { type Planes, type RingBits, type RingKernels, type Words, wordsPerElement } from './ring/kernels.ts'
 import { bytesOf, ringTensor, wordsOf } from './ring/tensor.ts'
 import { type RingOp, ringRow } from './ring-ops.ts'
@@ -23,10 +23,8 @@ interface Kinds {
   square: { readonly size: number }
   /** r, with ⌊(r mod 2^(l−1)) / divisor⌋ and the top bit of r, of l bits. */
   truncation: { readonly size: number; readonly divisor: number }
-  /** r, and its lowest `planes` bits as boolean shares. */
-  masked: { readonly size: number; readonly planes: number }
-  /** r, and the thermometer codes of its digits as boolean shares. */
-  coded: { readonly size: number }
+  /** r, and the thermometer codes of its lowest digits as boolean shares. */
+  coded: { readonly size: number; readonly digits: number }
   /** Masks of the wires of a circuit, and the products of its gates. */
   circuit: { readonly size: number; readonly name: CircuitName; readonly bits: number }
   /** Random bits in boolean and in additive shares; and numbers a, with a times the bit. */
@@ -42,7 +40,7 @@ type Value = Words | Planes
 
 interface CorrelationRow<K extends CorrelationKind> {
   random(of: Kinds[K]): readonly Field[]
-  derived(of: Kinds[K], bits: RingBits): readonly Field[]
+  derived(of: Kinds[K]): readonly Field[]
   derive(of: Kinds[K], random: readonly Value[], kernels: RingKernels): readonly Value[]
 }
 
@@ -75,15 +73,10 @@ const rows: { readonly [K in CorrelationKind]: CorrelationRow<K> } = {
       return [quotient, top]
     },
   },
-  masked: {
-    random: ({ size }) => [{ elements: size }],
-    derived: ({ size, planes: count }) => [{ bytes: count * strideOf(size) }],
-    derive: ({ size, planes: count }, [r], kernels) => [kernels.toPlanes(words(r)).subarray(0, count * strideOf(size))],
-  },
   coded: {
     random: ({ size }) => [{ elements: size }],
-    derived: ({ size }, bits) => [{ bytes: codeBytes(bits, size) }],
-    derive: (_, [r], kernels) => [kernels.thermometers(words(r))],
+    derived: ({ size, digits }) => [{ bytes: codeBytes(digits, size) }],
+    derive: ({ digits }, [r], kernels) => [kernels.thermometers(words(r), digits)],
   },
   circuit: {
     random: ({ size, name, bits }) => [{ bytes: circuitOf(name, bits).wires * strideOf(size) }],
@@ -148,7 +141,7 @@ const bytesOfFields = (fields: readonly Field[], bits: RingBits): number =>
 
 /** Bytes that the provider sends for a correlation, to the last party, where elements have so many bits. */
 export const correctionBytes = (of: Correlation, bits: RingBits): number =>
-  bytesOfFields(rowOf(of.kind).derived(of as never, bits), bits)
+  bytesOfFields(rowOf(of.kind).derived(of as never), bits)
 
 const draw = (stream: PrgStream, field: Field, bits: RingBits): Value =>
   'elements' in field ? stream.words(wordsPerElement(bits) * field.elements) : stream.bytes(field.bytes)
@@ -169,7 +162,7 @@ export function deal(of: Correlation, streams: readonly PrgStream[], bits: RingB
   const random = row
     .random(of as never)
     .map((field) => streams.map((stream) => draw(stream, field, bits)).reduce((a, b) => plus(field, a, b, kernels)))
-  const fields = row.derived(of as never, bits)
+  const fields = row.derived(of as never)
   const derived = row.derive(of as never, random, kernels)
   const result = new Uint8Array(bytesOfFields(fields, bits))
   let at = 0
@@ -192,7 +185,7 @@ export function expand(
 ): readonly Value[] {
   const row = rowOf(of.kind) as CorrelationRow<CorrelationKind>
   const random = row.random(of as never).map((field) => draw(stream, field, bits))
-  const fields = row.derived(of as never, bits)
+  const fields = row.derived(of as never)
   if (correction === null) return [...random, ...fields.map((field) => draw(stream, field, bits))]
   let at = 0
   return [
@@ -212,9 +205,6 @@ export function elementsOf(of: Correlation): number {
       return Math.max(...[...of.shapes, productShape(of)].map(sizeOf))
     case 'bit':
       return of.size * of.planes * Math.max(1, of.factors)
-    case 'coded':
-      // Codes are 15 bits for 4.
-      return Math.ceil((CODE / 4) * of.size)
     default:
       return of.size
   }
@@ -234,12 +224,11 @@ export function isCorrelation(x: unknown): x is Correlation {
       return Array.isArray(c['attrs']) && typeof c['op'] === 'string' && ringRow(c['op']).kind === 'bilinear'
     }
     case 'square':
-    case 'coded':
       return isCount(c['size'])
     case 'truncation':
       return isCount(c['size']) && isCount(c['divisor']) && c['divisor'] >= 1
-    case 'masked':
-      return isCount(c['size']) && isCount(c['planes']) && c['planes'] >= 1 && c['planes'] <= 128
+    case 'coded':
+      return isCount(c['size']) && isCount(c['digits']) && c['digits'] >= 1 && c['digits'] <= digitsOf(128)
     case 'circuit':
       return isCount(c['size']) && isCount(c['bits']) && c['bits'] <= 128 && isCircuit(c['name'])
     case 'bit':

@@ -24,7 +24,33 @@ function rounded(x: number): bigint {
   return BigInt(floor) + (up ? 1n : 0n)
 }
 
-const digits = (bits: RingBits): number[] => range(bits / 4)
+/**
+ * What holds of digits that codes are of, and of those of c: planes of each digit, of whether it holds for an odd number of
+ * the values that the code says the digit has. Of a code, one; of a share of one, any.
+ */
+function lookedUp(codes: Uint8Array, c: readonly bigint[], digits: number, addsPublic: boolean) {
+  const atLeast = (i: number, digit: number, t: number): boolean => {
+    if (t === 0 || t === 16) return t === 0 && addsPublic
+    const from = i - (i % 4032)
+    const stride = Math.ceil(Math.min(4032, c.length - from) / 8)
+    const plane = (15 * digits * from) / 8 + (15 * digit + t - 1) * stride
+    return ((codes[plane + ((i - from) >> 3)]! >> (i & 7)) & 1) === 1
+  }
+  const padded = range(8 * Math.ceil(c.length / 8))
+  const values = range(digits).map((digit) =>
+    padded.map((i) => range(16).filter((d) => atLeast(i, digit, d) !== atLeast(i, digit, d + 1))),
+  )
+  return (holds: (known: number, digit: number, position: number) => boolean): number[] =>
+    values.flatMap((those, digit) => [
+      ...planeOf(
+        those.map((list, i) => {
+          const known = digitOf(c[i] ?? 0n, digit)
+          return list.filter((d) => holds(known, d, digit)).length % 2 === 1
+        }),
+      ),
+    ])
+}
+
 const digitOf = (word: bigint, digit: number): number => Number((word >> BigInt(4 * digit)) & 15n)
 
 const isSet = (plane: Uint8Array, i: number): boolean => ((plane[i >> 3]! >> (i & 7)) & 1) === 1
@@ -237,43 +263,32 @@ function kernelsOf(bits: RingBits): Omit<RingKernels, 'name'> {
       const x = list(a)
       return Uint8Array.from(range(bits).flatMap((bit) => [...planeOf(x.map((element) => bitOf(element, bit)))]))
     },
-    thermometers: (a) =>
+    thermometers: (a, digits) =>
       inBlocks(a, (block) =>
-        digits(bits).flatMap((digit) =>
+        range(digits).flatMap((digit) =>
           range(15).flatMap((t) => [...planeOf(block.map((x) => digitOf(x, digit) >= t + 1))]),
         ),
       ),
-    compareDigits(codes, c, isSigned, addsPublic) {
-      const [first, all] = [list(c), digits(bits)]
-      /** Whether a digit is at least t, as the codes have it: anything between 1 and 15. */
-      const atLeast = (i: number, digit: number, t: number): boolean => {
-        if (t === 0 || t === 16) return t === 0 && addsPublic
-        const from = i - (i % 4032)
-        const stride = Math.ceil(Math.min(4032, first.length - from) / 8)
-        const plane = (15 * all.length * from) / 8 + (15 * digit + t - 1) * stride
-        return ((codes[plane + ((i - from) >> 3)]! >> (i & 7)) & 1) === 1
-      }
-      const isDigit = (i: number, digit: number, d: number) => atLeast(i, digit, d) !== atLeast(i, digit, d + 1)
-      /** What holds for an odd number of the values that the digit is said to be. */
-      const holds = (i: number, digit: number, f: (d: number) => boolean): boolean =>
-        range(16).filter((d) => f(d) && isDigit(i, digit, d)).length % 2 === 1
+    compareDigits(codes, c, digits, isSigned, addsPublic) {
+      const answers = lookedUp(codes, list(c), digits, addsPublic)
       const sign = (x: number) => (x & 8) !== 0
-      const compare = (i: number, digit: number): { same: boolean; below: boolean } => {
-        const known = digitOf(first[i] ?? 0n, digit)
-        if (!isSigned || digit < all.length - 1) {
-          return { same: holds(i, digit, (d) => d === known), below: holds(i, digit, (d) => known < d) }
-        }
-        return {
-          same: holds(i, digit, (d) => sign(known - d) !== sign(known - d - 1)),
-          below: holds(i, digit, (d) => sign(known - d)),
-        }
-      }
-      const padded = range(8 * Math.ceil(first.length / 8))
-      return Uint8Array.from(
-        (['same', 'below'] as const).flatMap((what) =>
-          all.flatMap((digit) => [...planeOf(padded.map((i) => compare(i, digit)[what]))]),
-        ),
-      )
+      const isTop = (digit: number) => isSigned && digit === digits - 1
+      return Uint8Array.from([
+        ...answers((known, d, digit) => (isTop(digit) ? sign(known - d) !== sign(known - d - 1) : d === known)),
+        ...answers((known, d, digit) => (isTop(digit) ? sign(known - d) : known < d)),
+      ])
+    },
+    subtractDigits(codes, c, digits, addsPublic) {
+      const answers = lookedUp(codes, list(c), digits, addsPublic)
+      const bit = (x: number, i: number) => ((x >> i) & 1) === 1
+      const stride = Math.ceil(c.length / limbs / 8)
+      /** Planes by digit of several questions, put in the order of digits. */
+      const byDigit = (all: readonly number[][]) =>
+        range(digits).flatMap((digit) => all.flatMap((planes) => planes.slice(digit * stride, (digit + 1) * stride)))
+      return Uint8Array.from([
+        ...byDigit([0, 1, 2, 3].map((i) => answers((known, d) => bit(known - d, i)))),
+        ...byDigit([1, 2, 3].map((i) => answers((known, d) => bit(known - d, i) !== bit(known - d - 1, i)))),
+      ])
     },
     fromPlane: (plane, length) => words(range(length).map((i) => (isSet(plane, i) ? 1n : 0n))),
     flip(plane, x, base) {

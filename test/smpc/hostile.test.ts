@@ -690,8 +690,8 @@ describe('memory', () => {
       bob.request('secretJoin', { ...join, group: `${group}-other`, ring })
       expect(put(`${group}-other`, wrong)).toBe('ERR_PROTOCOL')
       carol.request('secretProvide', { group, parties: ['bob', 'alice'], ring })
-      const masked = { kind: 'masked', size: 3, planes: ring + 1 }
-      const dealing = { group, index: 0, correlations: [masked], ahead: false }
+      const coded = { kind: 'coded', size: 3, digits: ring / 4 + 1 }
+      const dealing = { group, index: 0, correlations: [coded], ahead: false }
       expect(carol.outcome('secretDeal', dealing)).toBe('ERR_PROTOCOL')
     }
     expect(await world.compute()).toHaveLength(3)
@@ -1024,9 +1024,13 @@ function stepsOf(random: SeededRandom, progress: Progress): Step[] {
             { kind: 'square', size: random.int(9) },
             { kind: 'product', op: op(), shapes: [shape(), shape()], attrs: attrs() },
             { kind: 'truncation', size: 3, divisor: 1 + random.int(1e6) },
-            { kind: 'masked', size: 3, planes: 1 + random.int(128) },
-            { kind: 'coded', size: random.int(9) },
-            { kind: 'circuit', size: 3, name: random.pick(['lessThan', 'allOnes', 'borrows']), bits: random.int(128) },
+            { kind: 'coded', size: random.int(9), digits: 1 + random.int(32) },
+            {
+              kind: 'circuit',
+              size: 3,
+              name: random.pick(['lessThan', 'allOnes', 'difference']),
+              bits: random.int(128),
+            },
             { kind: 'bit', size: 3, planes: random.int(5), factors: random.int(3) },
           ]),
         ],

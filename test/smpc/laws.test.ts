@@ -13,6 +13,7 @@ import { type Circuit, type CircuitName, circuitOf, strideOf } from '../../src/s
 import { type Correlation, correctionBytes, deal, plane } from '../../src/smpc/correlations.ts'
 import { fixedEncoding } from '../../src/smpc/encoding.ts'
 import { tellSecret } from '../../src/smpc/group.ts'
+import { lookupOf } from '../../src/smpc/lookups.ts'
 import { Prg, PrgStream, sourceOf } from '../../src/smpc/prg.ts'
 import { protocols } from '../../src/smpc/protocols/index.ts'
 import { replicated } from '../../src/smpc/protocols/replicated.ts'
@@ -584,10 +585,9 @@ describe('correlations', () => {
     },
     { kind: 'square', size: 41 },
     ...[2, 65_536, 2 ** 31, 3, 1000].map((divisor): Correlation => ({ kind: 'truncation', size: 33, divisor })),
-    ...[1, 6, 63, 64].map((planes): Correlation => ({ kind: 'masked', size: 21, planes })),
-    { kind: 'coded', size: 21 },
-    ...(['lessThan', 'allOnes', 'borrows'] as const).flatMap((name) =>
-      [2, 13, 64].map((bits): Correlation => ({ kind: 'circuit', size: 19, name, bits })),
+    ...[1, 2, 16].map((digits): Correlation => ({ kind: 'coded', size: 21, digits })),
+    ...(['lessThan', 'allOnes', 'difference'] as const).flatMap((name) =>
+      [6, 13, 64].map((bits): Correlation => ({ kind: 'circuit', size: 19, name, bits })),
     ),
     ...[
       [1, 0],
@@ -625,16 +625,9 @@ describe('correlations', () => {
         expect(words(1)).toEqual(wordsFrom(Array.from(words(0), (r) => (r % low) / BigInt(of.divisor))))
         return expect(words(2)).toEqual(wordsFrom(Array.from(words(0), (r) => r / low)))
       }
-      case 'masked':
-        return words(0).forEach((r, i) => {
-          for (let j = 0; j < of.planes; j++) {
-            const bit = isSet(plane(planes(1), j, strideOf(of.size)), i)
-            if (bit !== (((r >> BigInt(j)) & 1n) === 1n)) expect.fail(`bit ${j} of value ${i}`)
-          }
-        })
       case 'coded':
         return words(0).forEach((r, i) => {
-          for (let digit = 0; digit < 16; digit++) {
+          for (let digit = 0; digit < of.digits; digit++) {
             const value = Number((r >> BigInt(4 * digit)) & 15n)
             for (let t = 1; t < 16; t++) {
               const at = plane(planes(1), 15 * digit + t - 1, strideOf(of.size))
@@ -773,19 +766,27 @@ describe('circuits', () => {
     }
   })
 
-  it('tell every borrow of a difference, of 1 to 64 bits', () => {
+  it('put the lowest 1 to 62 bits of a difference together, from those of its digits', () => {
     const random = new SeededRandom(10)
-    for (const bits of sizes) {
-      const list = pairs(random, bits)
+    const digitOf = (value: bigint, digit: number): number => Number((value >> BigInt(4 * digit)) & 15n)
+    for (const bits of range(62).map((i) => i + 1)) {
+      const list = pairs(random, 64)
+      const digits = range(Math.ceil(bits / 4))
+      const lower = digits.slice(0, -1)
+      const ofDigits = (digit: number, holds: (c: number, r: number) => boolean): Register =>
+        column(list, ([c, r]) => (holds(digitOf(c, digit), digitOf(r, digit)) ? 1n : 0n))
+      const isSet = (x: number, bit: number) => ((x >> bit) & 1) === 1
       const registers = [
-        ...range(bits).map((bit) => column(list, ([c, r]) => (1n - bitOf(c, bit)) * bitOf(r, bit))),
-        ...range(bits).map((bit) => column(list, ([c, r]) => (bitOf(c, bit) === bitOf(r, bit) ? 1n : 0n))),
+        ...lower.map((digit) => ofDigits(digit, (c, r) => c < r)),
+        ...lower.map((digit) => ofDigits(digit, (c, r) => c === r)),
+        ...range(bits).map((i) => ofDigits(Math.floor(i / 4), (c, r) => isSet(c - r, i % 4))),
+        ...lower.flatMap((digit) =>
+          [1, 2, 3].map((i) => ofDigits(digit + 1, (c, r) => isSet(c - r, i) !== isSet(c - r - 1, i))),
+        ),
       ]
-      const results = evaluate(circuitOf('borrows', bits), registers)
-      for (const bit of range(bits)) {
-        const low = below(bit + 1)
-        expect(results[bit]).toBe(column(list, ([c, r]) => ((c & low) < (r & low) ? 1n : 0n)))
-      }
+      const after = evaluate(circuitOf('difference', bits), registers)
+      const results = lookupOf('lowBits', 64, [bits]).outcome(after, (a, b) => a ^ b)
+      expect(results).toEqual(range(bits).map((bit) => column(list, ([c, r]) => bitOf(c - r, bit))))
     }
   })
 
@@ -814,26 +815,35 @@ describe('circuits', () => {
       const parts = range(depth).map((level) => Math.ceil(bits / 2 ** level))
       // Where the number of parts is even, the lowest is combined too: nobody asks whether it is equal.
       const lowest = parts.filter((count) => count % 2 === 0).length
-      const prefixes = range(depth).map((level) => range(bits).filter((i) => (i >> level) % 2 === 1))
-      const claims: Record<CircuitName, { wires: number; gates: number }> = {
+      // Borrows of all digits but the highest, and a layer for the bits that change with them.
+      const digits = Math.ceil(bits / 4) - 1
+      const levels = digits > 1 ? Math.ceil(Math.log2(digits)) : 0
+      const prefixes = range(levels).map((level) => range(digits).filter((i) => (i >> level) % 2 === 1))
+      const changed = range(bits).filter((bit) => bit > 4 && bit % 4 > 0)
+      const claims: Record<CircuitName, { layers: number; wires: number; gates: number }> = {
         // A merge reads lt and eq of one half, lt and (but for the lowest) eq of the other, and makes lt and eq.
-        lessThan: { wires: 3 * (bits - 1) - lowest, gates: 2 * (bits - 1) - lowest },
-        allOnes: { wires: 2 * (bits - 1), gates: bits - 1 },
-        borrows: {
-          wires: sum(
-            prefixes.map((highs, level) => {
-              const lows = new Set(highs.map((i) => ((i >> level) << level) - 1))
-              const inner = [...lows].filter((low) => low >= 2 ** level)
-              return highs.length + lows.size + inner.length
-            }),
-          ),
-          gates: sum(prefixes.map((highs, level) => highs.length + highs.filter((i) => i >= 2 * 2 ** level).length)),
+        lessThan: { layers: depth, wires: 3 * (bits - 1) - lowest, gates: 2 * (bits - 1) - lowest },
+        allOnes: { layers: depth, wires: 2 * (bits - 1), gates: bits - 1 },
+        difference: {
+          layers: levels + (changed.length > 0 ? 1 : 0),
+          wires:
+            sum(
+              prefixes.map((highs, level) => {
+                const lows = new Set(highs.map((i) => ((i >> level) << level) - 1))
+                const inner = [...lows].filter((low) => low >= 2 ** level)
+                return highs.length + lows.size + inner.length
+              }),
+            ) +
+            changed.length +
+            new Set(changed.map((bit) => bit >> 2)).size,
+          gates:
+            sum(prefixes.map((highs, level) => highs.length + highs.filter((i) => i >= 2 * 2 ** level).length)) +
+            changed.length,
         },
       }
       for (const [name, claim] of Object.entries(claims)) {
         const { layers, wires, gates } = circuitOf(name as CircuitName, bits)
-        expect([name, bits, layers.length]).toEqual([name, bits, depth])
-        expect([name, bits, { wires, gates }]).toEqual([name, bits, claim])
+        expect([name, bits, { layers: layers.length, wires, gates }]).toEqual([name, bits, claim])
         expect(wires).toBe(sum(layers.map((layer) => layer.wires.length)))
         expect(gates).toBe(sum(layers.map((layer) => layer.gates.length)))
         // A register is opened once a layer: masked alike twice, it would show nothing more, and cost more.

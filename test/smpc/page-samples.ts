@@ -28,8 +28,8 @@ const shown: readonly (readonly [CircuitName, number])[] = [
   ['allOnes', 16],
   ['allOnes', 32],
   ['allOnes', 5],
-  ['borrows', 15],
-  ['borrows', 4],
+  ['difference', 16],
+  ['difference', 5],
 ]
 export const circuits = (): PageRow[] =>
   shown.map(([name, bits]) => {
@@ -97,14 +97,7 @@ export const testValues = (): PageRow[] => [
         .subarray(0, 3),
     ),
   ],
-  [
-    'the codes of the lowest digits of 1, 2, 3, 15',
-    hexOf(
-      ring()
-        .thermometers(BigUint64Array.of(1n, 2n, 3n, 15n))
-        .subarray(0, 15),
-    ),
-  ],
+  ['the codes of the lowest digits of 1, 2, 3, 15', hexOf(ring().thermometers(BigUint64Array.of(1n, 2n, 3n, 15n), 1))],
   ['stream 0 of the first seed, a draw of 16 bytes', hexOf(new Prg(seeds[0]!).stream(0).bytes(16))],
   ['stream 7 of the first seed, a draw of 16 bytes after one of 1 byte', secondDraw()],
   ...(
@@ -112,7 +105,7 @@ export const testValues = (): PageRow[] => [
       { kind: 'product', op: 'mul', shapes: [[2], []], attrs: [] },
       { kind: 'square', size: 2 },
       { kind: 'truncation', size: 1, divisor: 10 },
-      { kind: 'masked', size: 3, planes: 4 },
+      { kind: 'coded', size: 3, digits: 1 },
       { kind: 'circuit', size: 9, name: 'lessThan', bits: 3 },
       { kind: 'bit', size: 2, planes: 1, factors: 1 },
     ] satisfies Correlation[]

@@ -41,8 +41,7 @@ export const sampleCorrelations: { readonly [K in CorrelationKind]: Extract<Corr
   product: { kind: 'product', op: 'mul', shapes: [[10], [10]], attrs: [] },
   square: { kind: 'square', size: 10 },
   truncation: { kind: 'truncation', size: 10, divisor: 65536 },
-  masked: { kind: 'masked', size: 10, planes: 64 },
-  coded: { kind: 'coded', size: 10 },
+  coded: { kind: 'coded', size: 10, digits: 16 },
   circuit: { kind: 'circuit', size: 10, name: 'lessThan', bits: 16 },
   bit: { kind: 'bit', size: 10, planes: 1, factors: 1 },
 }

@@ -8,6 +8,7 @@ import { membersOf } from '../members.ts'
 import { Party } from '../party.ts'
 import { checkParties, protocolOf } from '../protocols/index.ts'
 import { Provider } from '../provider.ts'
+import { digitsOf } from '../ring/digits.ts'
 import type { RingBits } from '../ring/kernels.ts'
 
 export const groupHandlers: SecretHandlers<
@@ -66,8 +67,8 @@ function checkMembers(names: readonly string[]): void {
 
 function checkSize(session: HostSession, correlation: Correlation, ring: RingBits): void {
   const { elements } = session.host.limits
-  if (correlation.kind === 'masked' && correlation.planes > ring) {
-    throw sottoError('ERR_PROTOCOL', `deal: elements of ${ring} bits have no ${correlation.planes} planes`)
+  if (correlation.kind === 'coded' && correlation.digits > digitsOf(ring)) {
+    throw sottoError('ERR_PROTOCOL', `deal: elements of ${ring} bits have no ${correlation.digits} digits`)
   }
   if (elementsOf(correlation) <= elements) return
   throw sottoError('ERR_LIMIT', `deal: a ${correlation.kind} is above the limit of ${elements} elements`)

@@ -6,11 +6,11 @@
  * uniform whatever the secrets are.
  */
 import { sizeOf } from '../../tensor/shape.ts'
-import { type CircuitName, circuitOf, type Layer, strideOf } from '../circuits.ts'
+import { circuitOf, type Layer, strideOf } from '../circuits.ts'
 import { bitsToElements, type Correlation, correctionBytes, plane, planesOf } from '../correlations.ts'
+import { type Lookup, layersOf, lookupOf, shaped } from '../lookups.ts'
 import { Prg, randomSeed } from '../prg.ts'
 import { ring } from '../ring/choose.ts'
-import { digitsOf } from '../ring/digits.ts'
 import { type Planes, type RingBits, type Words, wordsPerElement } from '../ring/kernels.ts'
 import * as rt from '../ring/tensor.ts'
 import { type RingTensor, ringTensor } from '../ring/tensor.ts'
@@ -82,14 +82,6 @@ async function truncate(context: PartyContext, x: RingTensor, divisor: number): 
   return { ...x, data: kernels.truncate(c!, quotient!, top!, BigInt(divisor), addsPublic) }
 }
 
-/** Opens x + r, whose lowest bits are dealt as boolean shares: c in clear, and the planes of c and of r. */
-async function opened(context: PartyContext, x: Words): Promise<{ c: Planes; r: Planes }> {
-  const [mask, r] = (await context.take()) as [Words, Planes]
-  const kernels = ring(context.ring)
-  const [c] = await openWords(context, kernels.add(x, mask))
-  return { c: kernels.toPlanes(c!), r }
-}
-
 /** All And gates of a layer, masked, opened and put together. */
 async function runLayer(
   context: PartyContext,
@@ -123,14 +115,8 @@ async function runLayer(
 }
 
 /** Runs a circuit on boolean shares in registers. One round a layer, an eighth of a byte for each wire and value. */
-async function runCircuit(
-  context: PartyContext,
-  name: CircuitName,
-  bits: number,
-  registers: Planes[],
-  stride: number,
-): Promise<void> {
-  const { layers } = circuitOf(name, bits)
+async function runCircuit(context: PartyContext, lookup: Lookup, registers: Planes[], stride: number): Promise<void> {
+  const layers = layersOf(lookup)
   if (layers.length === 0) return
   const [masks, products] = (await context.take()) as [Planes, Planes]
   let [wire, gate] = [0, 0]
@@ -141,33 +127,6 @@ async function runCircuit(
     wire += wires
     gate += gates
   }
-}
-
-/** Boolean shares of ¬c ∧ r and of c = r, bit by bit, where c is known: local. */
-function comparedBits(context: PartyContext, c: Planes, r: Planes, bits: number, stride: number): Planes[] {
-  const notC = ring().not(c.subarray(0, bits * stride))
-  const mine = r.subarray(0, bits * stride)
-  const below = ring().and(notC, mine)
-  const equal = context.index === 0 ? ring().xor(notC, mine) : mine
-  return [...planesOf(below, bits, stride), ...planesOf(equal, bits, stride)]
-}
-
-/**
- * Opens c = x + r, and compares the digits of c with those of r, whose codes are dealt as boolean shares (see `compareDigits`):
- * planes of c_d = r_d, and of c_d < r_d. One round, 8 bytes an element.
- */
-async function comparedDigits(
-  context: PartyContext,
-  x: RingTensor,
-  isSigned: boolean,
-): Promise<{ equal: Planes[]; below: Planes[] }> {
-  const [r, codes] = (await context.take()) as [Words, Planes]
-  const kernels = ring(context.ring)
-  const [c] = await openWords(context, kernels.add(x.data, r))
-  const digits = digitsOf(context.ring)
-  const compared = kernels.compareDigits(codes, c!, isSigned, context.index === 0)
-  const planes = planesOf(compared, 2 * digits, strideOf(sizeOf(x.shape)))
-  return { equal: planes.slice(0, digits), below: planes.slice(digits) }
 }
 
 /**
@@ -205,59 +164,28 @@ async function injected(
 }
 
 /**
- * The sign of x = c − r, and the sign times others: of the highest digits by what is borrowed from them, which a tree of four
- * levels tells. Six rounds; 8 bytes for c, 5.1 for the tree, an eighth for the bit, 8 for each factor. Of 128 bits five levels, and
- * 10.5 bytes for the tree.
+ * The bits that a lookup ends in, and the bits times others: opens c = x + r, looks up what c is beside r, whose codes are dealt
+ * as boolean shares, and puts the digits together. Of the sign six rounds: 8 bytes for c, 5.1 for a tree of four levels, an
+ * eighth for the bit, and 8 for each factor; of 128 bits a level more, and 10.5 bytes for it. Of equality six, and 3.75 for the tree.
  */
-async function negative(
+async function bitsOf(
   context: PartyContext,
   x: RingTensor,
+  lookup: Lookup,
   others: readonly RingTensor[],
 ): Promise<readonly RingTensor[]> {
   const size = sizeOf(x.shape)
-  const digits = digitsOf(context.ring)
-  const { equal, below } = await comparedDigits(context, x, true)
-  const registers = [...below, ...equal]
-  await runCircuit(context, 'lessThan', digits, registers, strideOf(size))
-  const results = await injected(
-    context,
-    registers[digits - 1]!,
-    size,
-    1,
-    others.map(({ data }) => data),
-  )
-  return results.map((data) => ({ ...x, data }))
-}
-
-/** Whether x is 0: whether all digits of c = x + r and of r agree. Six rounds; 8 bytes, 3.75 for the tree, an eighth. */
-async function zero(context: PartyContext, x: RingTensor): Promise<readonly RingTensor[]> {
-  const size = sizeOf(x.shape)
-  const digits = digitsOf(context.ring)
-  const { equal } = await comparedDigits(context, x, false)
-  await runCircuit(context, 'allOnes', digits, equal, strideOf(size))
-  const [bit] = await injected(context, equal[digits - 1]!, size, 1, [])
-  return [{ ...x, data: bit! }]
-}
-
-/**
- * The lowest bits of x: x_i = c_i ⊕ r_i ⊕ (borrow into bit i) with c = x + r opened, the borrows by parallel prefix.
- * 2 + ⌈log2(count − 1)⌉ rounds.
- */
-async function lowBits(context: PartyContext, x: RingTensor, count: number): Promise<readonly RingTensor[]> {
-  const size = sizeOf(x.shape)
   const stride = strideOf(size)
-  const { c, r } = await opened(context, x.data)
-  const registers = comparedBits(context, c, r, count - 1, stride)
-  await runCircuit(context, 'borrows', count - 1, registers, stride)
-  const bits = r.slice(0, count * stride)
-  const borrows = new Uint8Array(count * stride)
-  for (let i = 1; i < count; i++) borrows.set(registers[i - 1]!, i * stride)
-  const mine = ring().xor(bits, borrows)
-  const all = context.index === 0 ? ring().xor(mine, c.subarray(0, count * stride)) : mine
-  const [words] = await injected(context, all, size, count, [])
-  // Plane by plane to value by value.
-  const turned = ringRow('transpose').clear([ringTensor(context.ring, [count, size], words!)], [[1, 0]])
-  return [rt.reshaped(turned[0]!, [...x.shape, count])]
+  const kernels = ring(context.ring)
+  const [r, codes] = (await context.take()) as [Words, Planes]
+  const [c] = await openWords(context, kernels.add(x.data, r))
+  const found = lookup.find(kernels, codes, c!, context.index === 0)
+  const registers = lookup.registers(planesOf(found, lookup.planes, stride))
+  await runCircuit(context, lookup, registers, stride)
+  const outcome = rt.concatenated(lookup.outcome(registers, kernels.xor))
+  const factors = others.map(({ data }) => data)
+  const results = await injected(context, outcome, size, lookup.results, factors)
+  return results.map((data) => shaped(lookup, x.shape, { ring: context.ring, data }))
 }
 
 /** Whether a public factor can make a share the same at all parties and in all runs. */
@@ -307,11 +235,9 @@ function undivided(
     case 'square':
       return square(context, x!).then((result) => [result])
     case 'negative':
-      return negative(context, x!, others)
     case 'zero':
-      return zero(context, x!)
     case 'lowBits':
-      return lowBits(context, x!, attrs[0] as number)
+      return bitsOf(context, x!, lookupOf(op, context.ring, attrs), others)
     default:
       throw new Error(`the protocol has no step for ${op}`)
   }
@@ -331,23 +257,13 @@ function undividedCorrelations({ ring: bits, op, operands, attrs }: CommandShape
     case 'square':
       return [{ kind: 'square', size }]
     case 'negative':
-      return [
-        { kind: 'coded', size },
-        { kind: 'circuit', size, name: 'lessThan', bits: digitsOf(bits) },
-        { kind: 'bit', size, planes: 1, factors: operands.length - 1 },
-      ]
     case 'zero':
-      return [
-        { kind: 'coded', size },
-        { kind: 'circuit', size, name: 'allOnes', bits: digitsOf(bits) },
-        { kind: 'bit', size, planes: 1, factors: 0 },
-      ]
     case 'lowBits': {
-      const count = attrs[0] as number
+      const lookup = lookupOf(op, bits, attrs)
       return [
-        { kind: 'masked', size, planes: count },
-        ...(count > 2 ? ([{ kind: 'circuit', size, name: 'borrows', bits: count - 1 }] as const) : []),
-        { kind: 'bit', size, planes: count, factors: 0 },
+        { kind: 'coded', size, digits: lookup.digits },
+        ...(layersOf(lookup).length > 0 ? [{ kind: 'circuit', size, ...lookup.circuit } as const] : []),
+        { kind: 'bit', size, planes: lookup.results, factors: operands.length - 1 },
       ]
     }
     default:
@@ -363,7 +279,6 @@ function costOf(correlation: Correlation, bits: RingBits): { rounds: number; byt
       return { rounds: 1, bytes: element * correlation.shapes.reduce((total, shape) => total + sizeOf(shape), 0) }
     case 'square':
     case 'truncation':
-    case 'masked':
     case 'coded':
       return { rounds: 1, bytes: element * correlation.size }
     case 'circuit': {

@@ -8,11 +8,12 @@
  */
 import { type Shape, sizeOf } from '../../tensor/shape.ts'
 import { recycle } from '../../worker/memory-pool.ts'
+import { lookupOf, shaped } from '../lookups.ts'
 import { type Words, wordsPerElement } from '../ring/kernels.ts'
 import { add, type RingTensor, ringTensor, ringZeros } from '../ring/tensor.ts'
 import { type RingOp, ringRow } from '../ring-ops.ts'
 import type { CommandShape, Cost, PartyContext, PartyOperand, Protocol, Share } from './protocol.ts'
-import * as bits from './replicated/bits.ts'
+import { bitsOf, costOfLookup } from './replicated/bits.ts'
 import * as products from './replicated/products.ts'
 import { type Pair, Seat } from './replicated/seat.ts'
 import { type Dividend, truncated, truncationBytes } from './replicated/truncation.ts'
@@ -122,12 +123,11 @@ async function together(
     case 'refresh':
       return [await reshared(seat, add(x[0]!, ringTensor(seat.ring, shape, seat.zeros(sizeOf(shape)))))]
     case 'negative':
-      return (await bits.negative(seat, x, others)).map((pair) => toShare(seat, shape, pair))
     case 'zero':
-      return [toShare(seat, shape, await bits.zero(seat, x))]
     case 'lowBits': {
-      const count = attrs[0] as number
-      return [toShare(seat, [...shape, count], await bits.lowBits(seat, x, count))]
+      const lookup = lookupOf(op, seat.ring, attrs)
+      const results = await bitsOf(seat, x, lookup, others)
+      return results.map((pair) => pair.map((data) => shaped(lookup, shape, { ring: seat.ring, data })))
     }
     default:
       throw new Error(`the protocol has no step for ${op}`)
@@ -141,11 +141,9 @@ function costBefore({ ring, op, operands, attrs }: CommandShape): { readonly rou
     case 'refresh':
       return { rounds: 1, bytes: (ring / 8) * PARTIES * size }
     case 'negative':
-      return bits.costOfBits(op, ring, size, { factors: operands.length - 1 })
     case 'zero':
-      return bits.costOfBits(op, ring, size)
     case 'lowBits':
-      return bits.costOfBits(op, ring, size, { count: attrs[0] as number })
+      return costOfLookup(lookupOf(op, ring, attrs), ring, size, operands.length - 1)
     default:
       return { rounds: 0, bytes: 0 }
   }

@@ -86,16 +86,27 @@ export interface HelpedKernels {
 
 /** Numbers compared by the digits of one that is known and the coded digits of one that is not; see `digits.ts`. */
 export interface DigitKernels {
-  /** The thermometer codes of elements: 15 planes for each digit, the lowest first; of 4032 elements at a time. */
-  thermometers(a: Words): Planes
   /**
-   * From codes of r, or shares of them, and c in clear: for each digit, planes of c = r, and for each digit, of c < r. A
-   * share of the answer is as of the party that adds what is public, or not.
+   * The thermometer codes of elements: 15 planes for each digit, the lowest first; of 4032 elements at a time.
+   *
+   * @param digits of so many of the lowest, 1 to l/4
+   */
+  thermometers(a: Words, digits: number): Planes
+  /**
+   * From codes of r, or shares of them, and c in clear: for each digit, planes of c = r, and for each digit,
+   * of c < r. A share of the answer is as of the party that adds what is public, or not.
    *
    * @param isSigned of the highest digits: the sign of c − r as if nothing were borrowed from them, in place of c < r, and
    *   whether a borrow changes it, in place of c = r
    */
-  compareDigits(codes: Planes, c: Words, isSigned: boolean, addsPublic: boolean): Planes
+  compareDigits(codes: Planes, c: Words, digits: number, isSigned: boolean, addsPublic: boolean): Planes
+  /**
+   * The same for c − r, digit by digit, and never borrowed from the next: for each digit, planes of the four bits; and for
+   * each, which of the higher three would change if one were borrowed.
+   *
+   * @param digits 1 to 16
+   */
+  subtractDigits(codes: Planes, c: Words, digits: number, addsPublic: boolean): Planes
 }
 
 export interface RingKernels extends PlaneKernels, HelpedKernels, DigitKernels {

@@ -7,8 +7,8 @@
  */
 import { sottoError } from '../../errors.ts'
 import { unfilledBytes, unfilledWords } from '../../worker/memory-pool.ts'
-import { chachaBlock, sameLength } from './check.ts'
-import { CODE, codeBytes, digitsOf, TOGETHER } from './digits.ts'
+import { chachaBlock } from './check.ts'
+import { areCodes, areDigits, CODE, codeBytes, digitsOf, MOST_SUBTRACTED, TOGETHER } from './digits.ts'
 import type { Planes, RingBits, Source, Words } from './kernels.ts'
 
 /** What is used of WebAssembly; its types come with those of the DOM alone. */
@@ -121,6 +121,14 @@ interface Exports {
     codes: Pointer,
     planes: Pointer,
     isSigned: boolean,
+    addsPublic: boolean,
+    bytes: number,
+    digits: number,
+  ): void
+  subtractDigits(
+    out: Pointer,
+    codes: Pointer,
+    planes: Pointer,
     addsPublic: boolean,
     bytes: number,
     digits: number,
@@ -344,10 +352,10 @@ export class Scratch {
     return { planes, out, codes, width: Math.ceil(count / 8) }
   }
 
-  thermometers(a: Words, bits: RingBits): Planes {
+  thermometers(a: Words, digits: number, bits: RingBits): Planes {
+    areDigits('thermometers', digits, digitsOf(bits))
     const n = a.length / (bits / 64)
-    const digits = digitsOf(bits)
-    const result = unfilledBytes(codeBytes(bits, n))
+    const result = unfilledBytes(codeBytes(digits, n))
     for (let from = 0; from < n; from += TOGETHER) {
       const { planes, codes, width } = this.#planesFor(a, from, bits)
       this.#kernels.thermometers(codes, planes, width, digits)
@@ -356,23 +364,50 @@ export class Scratch {
     return result
   }
 
-  compareDigits(codes: Planes, c: Words, isSigned: boolean, addsPublic: boolean, bits: RingBits): Planes {
+  compareDigits(
+    codes: Planes,
+    c: Words,
+    digits: number,
+    isSigned: boolean,
+    addsPublic: boolean,
+    bits: RingBits,
+  ): Planes {
+    areCodes('compareDigits', codes, digits, c.length / (bits / 64), digitsOf(bits))
+    return this.#lookUp(codes, c, digits, 2, bits, (...[out, at, planes, width]) =>
+      this.#kernels.compareDigits(out, at, planes, isSigned, addsPublic, width, digits),
+    )
+  }
+
+  subtractDigits(codes: Planes, c: Words, digits: number, addsPublic: boolean, bits: RingBits): Planes {
+    areCodes('subtractDigits', codes, digits, c.length / (bits / 64), MOST_SUBTRACTED)
+    return this.#lookUp(codes, c, digits, 7, bits, (...[out, at, planes, width]) =>
+      this.#kernels.subtractDigits(out, at, planes, addsPublic, width, digits),
+    )
+  }
+
+  /** Has a kernel make so many planes for each digit, from codes and c. */
+  #lookUp(
+    codes: Planes,
+    c: Words,
+    digits: number,
+    count: number,
+    bits: RingBits,
+    run: (out: Pointer, codes: Pointer, planes: Pointer, width: number) => void,
+  ): Planes {
     const n = c.length / (bits / 64)
-    const digits = digitsOf(bits)
-    sameLength('compareDigits', codes, { length: codeBytes(bits, n) })
     const bytes = Math.ceil(n / 8)
-    const result = unfilledBytes(2 * digits * bytes)
+    const result = unfilledBytes(count * digits * bytes)
     const memory = this.#bytes
     for (let from = 0; from < n; from += TOGETHER) {
       const { planes, out, codes: at, width } = this.#planesFor(c, from, bits)
       const first = CODE * digits * (from / 8)
       memory.set(codes.subarray(first, first + CODE * digits * width), at)
-      this.#kernels.compareDigits(out, at, planes, isSigned, addsPublic, width, digits)
+      run(out, at, planes, width)
       if (width === bytes) {
         result.set(memory.subarray(out, out + result.length))
         break
       }
-      for (let plane = 0; plane < 2 * digits; plane++) {
+      for (let plane = 0; plane < count * digits; plane++) {
         result.set(memory.subarray(out + plane * width, out + (plane + 1) * width), plane * bytes + from / 8)
       }
     }

@@ -145,8 +145,9 @@ function kernels64(scratch: Scratch): RingKernels {
     },
 
     toPlanes: (a) => scratch.toPlanes(a, 64),
-    thermometers: (a) => scratch.thermometers(a, 64),
-    compareDigits: (codes, c, isSigned, addsPublic) => scratch.compareDigits(codes, c, isSigned, addsPublic, 64),
+    thermometers: (a, digits) => scratch.thermometers(a, digits, 64),
+    compareDigits: (...operands) => scratch.compareDigits(...operands, 64),
+    subtractDigits: (...operands) => scratch.subtractDigits(...operands, 64),
 
     fromPlane(a, length) {
       sameLength('fromPlane', a, { length: Math.ceil(length / 8) })

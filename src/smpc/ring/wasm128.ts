@@ -107,8 +107,9 @@ export function kernels128(scratch: Scratch, planeKernels: PlaneKernels): RingKe
     },
 
     toPlanes: (a) => scratch.toPlanes(a, 128),
-    thermometers: (a) => scratch.thermometers(a, 128),
-    compareDigits: (codes, c, isSigned, addsPublic) => scratch.compareDigits(codes, c, isSigned, addsPublic, 128),
+    thermometers: (a, digits) => scratch.thermometers(a, digits, 128),
+    compareDigits: (...operands) => scratch.compareDigits(...operands, 128),
+    subtractDigits: (...operands) => scratch.subtractDigits(...operands, 128),
 
     fromPlane(a, length) {
       sameLength('fromPlane', a, { length: Math.ceil(length / 8) })

@@ -184,11 +184,24 @@ const cases = {
       (kernels, ...operands) => kernels.truncate(...operands),
     ),
   toPlanes: (inputs, n) => row([inputs.words(n)], (kernels, a) => kernels.toPlanes(a)),
-  thermometers: (inputs, n) => row([inputs.words(n)], (kernels, a) => kernels.thermometers(a)),
+  thermometers: (inputs, n) => {
+    const digits = 1 + inputs.below(inputs.bits / 4)
+    return row([inputs.words(n), digits], (kernels, ...operands) => kernels.thermometers(...operands))
+  },
   compareDigits: (inputs, n) => {
+    const digits = 1 + inputs.below(inputs.bits / 4)
     const [isSigned, addsPublic] = [inputs.below(2) === 0, inputs.below(2) === 0]
-    const codes = inputs.bytes(codeBytes(inputs.bits, n))
-    return row([codes, inputs.words(n)], (kernels, table, c) => kernels.compareDigits(table, c, isSigned, addsPublic))
+    const codes = inputs.bytes(codeBytes(digits, n))
+    return row([codes, inputs.words(n), digits, isSigned, addsPublic], (kernels, ...operands) =>
+      kernels.compareDigits(...operands),
+    )
+  },
+  subtractDigits: (inputs, n) => {
+    const digits = 1 + inputs.below(16)
+    const codes = inputs.bytes(codeBytes(digits, n))
+    return row([codes, inputs.words(n), digits, inputs.below(2) === 0], (kernels, ...operands) =>
+      kernels.subtractDigits(...operands),
+    )
   },
   fromPlane: (inputs, n) =>
     row([inputs.bytes(Math.ceil(n / 8)), n], (kernels, plane, length) => kernels.fromPlane(plane, length)),
@@ -405,7 +418,11 @@ describe.each(implementations)('the kernels of the ring in %s', (_, kernels) => 
       () => kernels.flip(new Uint8Array(1), a, b),
       () => kernels.pick(p, a, a),
       () => kernels.pick(new Uint8Array(1), a, b),
-      () => kernels.compareDigits(p, a, true, true),
+      () => kernels.thermometers(a, 0),
+      () => kernels.thermometers(a, bits / 4 + 1),
+      () => kernels.compareDigits(p, a, 1, true, true),
+      () => kernels.subtractDigits(p, a, 1, true),
+      () => kernels.subtractDigits(new Uint8Array(15 * 17), a, 17, true),
       () => kernels.matMul(a, b, 2, 1, 2),
       () => kernels.matMul(a, b, 1, 1, 3),
       () => kernels.matMul(a, a, -1, -2, -1),

@@ -1,19 +1,19 @@
 /**
  * What is told by the bits of a secret. x = u + v with u = x_0 + x_1 known to one party and v = x_2 known to the two
- * others, so that their bits are secrets of known summands (P. Mohassel, P. Rindal, "ABY3", CCS 2018, §5.3); the carries
- * of u + v come from a tree on bit-packed planes. Random bits known in both kinds of sharing, made while the tree grows,
- * bring the outcome back to the ring: the last layer is opened with one of them on top, and with a factor that was
- * multiplied by the random bit beforehand a product with the outcome comes out of the same round.
+ * others, so that their bits are secrets of known summands (P. Mohassel, P. Rindal, "ABY3", CCS 2018, §5.3); what v is beside
+ * −u is looked up digit by digit (see `lookups.ts`), and put together by a circuit on bit-packed planes. Random bits known in
+ * both kinds of sharing, made meanwhile, bring the outcome back to the ring: the last layer is opened with one of them on top,
+ * and with a factor that was multiplied by the random bit beforehand a product with the outcome comes out of the same round.
  */
 import { sizeOf } from '../../../tensor/shape.ts'
 import { recycle, spent } from '../../../worker/memory-pool.ts'
-import { type CircuitName, circuitOf, type Gate, strideOf } from '../../circuits.ts'
+import { type Layer, strideOf } from '../../circuits.ts'
 import { bitsToElements, plane, planesOf } from '../../correlations.ts'
+import { type Lookup, layersOf } from '../../lookups.ts'
 import { ring } from '../../ring/choose.ts'
-import { codeBytes, digitsOf } from '../../ring/digits.ts'
+import { codeBytes } from '../../ring/digits.ts'
 import type { Planes, RingBits, Words } from '../../ring/kernels.ts'
-import { bytesOf, concatenated, ringTensor, wordsOf } from '../../ring/tensor.ts'
-import { ringRow } from '../../ring-ops.ts'
+import { bytesOf, concatenated, wordsOf } from '../../ring/tensor.ts'
 import type { Share } from '../protocol.ts'
 import { andSummand, timesSummand } from './products.ts'
 import type { Pair, Seat } from './seat.ts'
@@ -21,13 +21,10 @@ import type { Pair, Seat } from './seat.ts'
 type Bits = Pair<Planes>
 
 const words = (share: Share): Pair<Words> => [share[0]!.data, share[1]!.data]
-const xorBits = ([a, aNext]: Bits, [b, bNext]: Bits): Bits => [ring().xor(a, b), ring().xor(aNext, bNext)]
 const planeOf = ([mine, next]: Bits, index: number, stride: number): Bits => [
   plane(mine, index, stride),
   plane(next, index, stride),
 ]
-const registersOf = (bits: Bits, count: number, stride: number): Bits[] =>
-  Array.from({ length: count }, (_, i) => planeOf(bits, i, stride))
 
 /** What a kernel makes of each of several planes, and of the elements that are of it. */
 function byPlane(
@@ -49,116 +46,53 @@ function addend({ place, kernels }: Seat, [mine, next]: Pair<Words>): Words {
   if (place === 0) return kernels.add(mine, next)
   return place === 1 ? next : mine
 }
-/** The planes of that. */
-function addendPlanes(seat: Seat, x: Pair<Words>): Planes {
-  const words = addend(seat, x)
-  const planes = seat.kernels.toPlanes(words)
-  return seat.place === 0 ? spent(planes, words) : planes
-}
 
 /**
- * The digits of v compared with those of −u: components of v_d = (−u)_d, all digits after one another, and of v_d < (−u)_d; see
- * `compareDigits`.
+ * What is looked up by the digits of v in those of −u, as components: x = v − (−u).
  *
  * Place 0 knows −u, and hands place 1 its thermometer codes less a mask that it drew with place 2. Places 1 and 2, which know
- * v, look up in their shares of the codes what they ask of it. They hand each other what they find, less what they drew with
- * place 0. Two rounds; 30 bytes for the codes, and two eighths for each plane that is asked for, of all together; of 128 bits
- * 60.
- *
- * @param isAsked of the planes that come out of `compareDigits`, those that are wanted
+ * v, look up in their shares of the codes what is asked of them. They hand each other what they find, less what they drew
+ * with place 0. Two rounds; 15 bits for the code of each digit, and two for each plane that is found, of all together.
  */
-async function comparedDigits(
-  seat: Seat,
-  x: Pair<Words>,
-  isSigned: boolean,
-  isAsked: (planes: Planes) => Planes,
-): Promise<Bits> {
+async function lookedUp(seat: Seat, x: Pair<Words>, lookup: Lookup): Promise<Bits> {
   const { kernels, place } = seat
   const size = seat.count(x[0])
   const known = addend(seat, x)
-  const width = codeBytes(seat.ring, size)
-  const asked = isAsked(new Uint8Array(2 * digitsOf(seat.ring) * strideOf(size))).length
+  const width = codeBytes(lookup.digits, size)
+  const found = lookup.planes * strideOf(size)
   if (place === 0) {
     const negated = kernels.neg(known)
-    const codes = kernels.thermometers(negated)
+    const codes = kernels.thermometers(negated, lookup.digits)
     const mask = seat.planesBefore(width)
     const rest = ring().xor(codes, mask)
-    const result: Bits = [seat.planesBefore(asked), seat.planesAfter(asked)]
+    const result: Bits = [seat.planesBefore(found), seat.planesAfter(found)]
     recycle(known, negated, codes, mask)
     await seat.swap([[1, rest]], [])
     await seat.swap([], [])
     return result
   }
-  const look = (codes: Planes): Planes => isAsked(kernels.compareDigits(codes, known, isSigned, place === 1))
+  const find = (codes: Planes, drawn: Planes): Planes => {
+    const planes = lookup.find(kernels, codes, known, place === 1)
+    return spent(ring().xor(planes, drawn), codes, planes)
+  }
   if (place === 1) {
-    const drawn = seat.planesBefore(asked)
+    const drawn = seat.planesBefore(found)
     const [rest, theirs] = await seat.swap(
       [],
       [
         [0, width],
-        [2, asked],
+        [2, found],
       ],
     )
-    const found = look(rest!)
-    const mine = ring().xor(found, drawn)
-    recycle(rest!, found)
+    const mine = find(rest!, drawn)
     await seat.swap([[2, mine]], [])
     return [drawn, spent(ring().xor(mine, theirs!), theirs!)]
   }
-  const [mask, drawn] = [seat.planesAfter(width), seat.planesAfter(asked)]
-  const found = look(mask)
-  const mine = ring().xor(found, drawn)
-  recycle(mask, found)
+  const [mask, drawn] = [seat.planesAfter(width), seat.planesAfter(found)]
+  const mine = find(mask, drawn)
   await seat.swap([[1, mine]], [])
-  const [theirs] = await seat.swap([], [[1, asked]])
+  const [theirs] = await seat.swap([], [[1, found]])
   return [spent(ring().xor(mine, theirs!), theirs!), drawn]
-}
-
-/**
- * Bits of u, known at place 0, and of v, known at the others, as components of u ⊕ v and of u ∧ v.
- *
- * u has a component drawn by places 0 and 2, and one that place 0 hands to place 1; v is the component of 1 and 2. Of the
- * product, places 1 and 2 each work out a summand, and hand it to the other less what they drew with place 0. One round,
- * two if there are products; an eighth of a byte for each bit of u, and two eighths for each product, of all together.
- *
- * @param mine planes of u, or of v
- * @param products how many of the lowest bits are multiplied
- */
-async function metBits(
-  seat: Seat,
-  mine: Planes,
-  stride: number,
-  products: number,
-): Promise<{ readonly differ: Bits; readonly both: Bits }> {
-  const low = products * stride
-  const hasProducts = products > 0
-  if (seat.place === 0) {
-    const [mask, before, after] = [seat.planesBefore(mine.length), seat.planesBefore(low), seat.planesAfter(low)]
-    const rest = ring().xor(mine, mask)
-    await seat.swap([[1, rest]], [])
-    if (hasProducts) await seat.swap([], [])
-    return { differ: [mask, rest], both: [before, after] }
-  }
-  const isFirst = seat.place === 1
-  const v = mine.subarray(0, low)
-  if (isFirst) {
-    const drawn = seat.planesBefore(low)
-    const expected = [[0, mine.length] as const, ...(hasProducts ? [[2, low] as const] : [])]
-    const [rest, theirs] = await seat.swap([], expected)
-    if (!hasProducts) return { differ: [rest!, mine], both: [drawn, drawn] }
-    const product = ring().xor(ring().and(rest!.subarray(0, low), v), drawn)
-    await seat.swap([[2, product]], [])
-    return { differ: [rest!, mine], both: [drawn, ring().xor(product, theirs!)] }
-  }
-  const [mask, drawn] = [seat.planesAfter(mine.length), seat.planesAfter(low)]
-  if (!hasProducts) {
-    await seat.swap([], [])
-    return { differ: [mine, mask], both: [drawn, drawn] }
-  }
-  const product = ring().xor(ring().and(mask.subarray(0, low), v), drawn)
-  await seat.swap([[1, product]], [])
-  const [theirs] = await seat.swap([], [[1, low]])
-  return { differ: [mine, mask], both: [ring().xor(product, theirs!), drawn] }
 }
 
 /** Random bits that nobody knows, as components of bits and of words; and others times them. */
@@ -170,7 +104,7 @@ interface RandomBits {
 
 /**
  * Draws β = s ⊕ t, s known at place 0 and t at the others; β = s + t − 2·s·t, where places 1 and 2 work the product out as
- * {@link metBits} does. Two rounds, and one for factors; 24 bytes a bit of all together, and 24 for each factor.
+ * {@link lookedUp} does. Two rounds, and one for factors; 24 bytes a bit of all together, and 24 for each factor.
  */
 async function randomBits(
   seat: Seat,
@@ -262,12 +196,7 @@ function inputsOf(wires: readonly number[], registers: readonly Bits[]): Bits {
  * This party's summands of the gates of a layer, one after another, with the registers that gates add to: what the parties
  * hold first of a register is a summand of it as well.
  */
-function layerSummands(
-  seat: Seat,
-  { wires, gates }: { readonly wires: readonly number[]; readonly gates: readonly Gate[] },
-  registers: readonly Bits[],
-  stride: number,
-): Planes {
+function layerSummands(seat: Seat, { wires, gates }: Layer, registers: readonly Bits[], stride: number): Planes {
   const left = inputsOf(
     gates.map((gate) => wires[gate.left]!),
     registers,
@@ -284,12 +213,7 @@ function layerSummands(
 }
 
 /** Runs the layers of a circuit. One round and an eighth of a byte for each gate, of each party, a layer. */
-async function runCircuit(
-  seat: Seat,
-  layers: ReturnType<typeof circuitOf>['layers'],
-  registers: Bits[],
-  stride: number,
-): Promise<void> {
+async function runCircuit(seat: Seat, layers: readonly Layer[], registers: Bits[], stride: number): Promise<void> {
   for (const layer of layers) {
     const results = await seat.resharePlanes(layerSummands(seat, layer, registers, stride))
     layer.gates.forEach(({ into }, i) => {
@@ -298,126 +222,61 @@ async function runCircuit(
   }
 }
 
-/** Runs a circuit that ends in one gate; gives this party's summand of the register that it ends in. */
-async function summandAtRoot(
-  seat: Seat,
-  name: CircuitName,
-  bits: number,
-  registers: Bits[],
-  stride: number,
-): Promise<Planes> {
-  const layers = circuitOf(name, bits).layers
+/**
+ * This party's summands of the bits that a lookup ends in, plane after plane: of the last layer's gates they are not reshared,
+ * for they are to be opened with something on top.
+ */
+async function outcomeOf(seat: Seat, x: Pair<Words>, lookup: Lookup): Promise<Planes> {
+  const stride = strideOf(seat.count(x[0]))
+  const found = await lookedUp(seat, x, lookup)
+  const planes = Array.from({ length: lookup.planes }, (_, i) => planeOf(found, i, stride))
+  const registers = lookup.registers(planes)
+  const layers = layersOf(lookup)
   await runCircuit(seat, layers.slice(0, -1), registers, stride)
-  return layerSummands(seat, layers.at(-1)!, registers, stride)
-}
-
-/** Brings a bit, of which this party has a summand, to the ring, with a random one; and the bit times others. One round. */
-async function toRing(
-  seat: Seat,
-  summand: Planes,
-  size: number,
-  random: RandomBits,
-  factors: readonly Pair<Words>[],
-): Promise<Pair<Words>[]> {
-  const t = await seat.openSummands(ring().xor(summand, random.bits[0]))
-  return injected(seat, t, size, random, factors)
+  const summands = registers.map(([mine]) => mine)
+  const last = layers.at(-1)
+  if (last !== undefined) {
+    const results = layerSummands(seat, last, registers, stride)
+    last.gates.forEach(({ into }, i) => {
+      summands[into] = plane(results, i, stride)
+    })
+  }
+  const outcome = lookup.outcome(summands, ring().xor)
+  return outcome.length === 1 ? outcome[0]! : concatenated(outcome)
 }
 
 /**
- * The sign of x = v − (−u) as 0 or 1, and the sign times others: of the highest digits by what is borrowed from them. Six
- * rounds; of all together 30 bytes for codes, 7.75 for what is looked up, 9.4 for the tree, 0.75 for the opening and 24 for the random
- * bit: 24 for each party, and 8 for each factor. Of 128 bits seven rounds, 48.5 bytes, and 16 for each factor.
+ * The bits that a lookup ends in as elements, plane after plane, and the bits times others. Of all together, bytes are those of
+ * {@link costOfLookup}: of the sign of 64 bits six rounds, and 30 bytes for codes, 7.75 for what is looked up, 9.4 for the tree, 0.75
+ * for the opening and 24 for the random bit; 24 for each party, and 8 for each factor. Of 128 bits seven rounds, 48.5 bytes and 16.
  */
-export async function negative(seat: Seat, x: Share, others: readonly Share[]): Promise<Pair<Words>[]> {
+export async function bitsOf(seat: Seat, x: Share, lookup: Lookup, others: readonly Share[]): Promise<Pair<Words>[]> {
   const size = sizeOf(x[0]!.shape)
-  const stride = strideOf(size)
-  const digits = digitsOf(seat.ring)
   const factors = others.map(words)
-  const [sign, random] = await seat.beside(
-    async (tree) => {
-      // Nobody asks whether the lowest digits are equal.
-      const compared = await comparedDigits(tree, words(x), true, (planes) => planes.subarray(stride))
-      const planes = registersOf(compared, 2 * digits - 1, stride)
-      const [equal, below] = [planes.slice(0, digits - 1), planes.slice(digits - 1)]
-      return summandAtRoot(tree, 'lessThan', digits, [...below, below[0]!, ...equal], stride)
-    },
-    (mask) => randomBits(mask, size, 1, factors),
+  const [summands, random] = await seat.beside(
+    (tree) => outcomeOf(tree, words(x), lookup),
+    (mask) => randomBits(mask, size, lookup.results, factors),
   )
-  return toRing(seat, sign, size, random, factors)
-}
-
-/** Whether x is 0: whether all digits of v and of −u agree. Six rounds; 21.3 bytes for each party. */
-export async function zero(seat: Seat, x: Share): Promise<Pair<Words>> {
-  const size = sizeOf(x[0]!.shape)
-  const stride = strideOf(size)
-  const digits = digitsOf(seat.ring)
-  const [isZero, random] = await seat.beside(
-    async (tree) => {
-      const compared = await comparedDigits(tree, words(x), false, (planes) => planes.subarray(0, digits * stride))
-      return summandAtRoot(tree, 'allOnes', digits, registersOf(compared, digits, stride), stride)
-    },
-    (mask) => randomBits(mask, size, 1, []),
-  )
-  return (await toRing(seat, isZero, size, random, []))[0]!
-}
-
-/** The lowest bits of x, along a new last axis: u_i ⊕ v_i ⊕ (the carry into bit i). */
-export async function lowBits(seat: Seat, x: Share, count: number): Promise<Pair<Words>> {
-  const size = sizeOf(x[0]!.shape)
-  const stride = strideOf(size)
-  const [bits, random] = await seat.beside(
-    async (tree): Promise<Bits> => {
-      const mine = addendPlanes(tree, words(x)).subarray(0, count * stride)
-      const { differ, both } = await metBits(tree, mine, stride, count - 1)
-      if (count === 1) return differ
-      const registers = [...registersOf(both, count - 1, stride), ...registersOf(differ, count - 1, stride)]
-      await runCircuit(tree, circuitOf('borrows', count - 1).layers, registers, stride)
-      const carries = inputsOf([...Array(count - 1).keys()], registers)
-      const none = new Uint8Array(stride)
-      return xorBits(differ, [concatenated([none, carries[0]]), concatenated([none, carries[1]])])
-    },
-    (mask) => randomBits(mask, size, count, []),
-  )
-  const t = await seat.openPlanes(xorBits(bits, random.bits))
-  const [result] = injected(seat, t, size, random, [])
-  // Plane by plane to value by value.
-  return result!.map(
-    (data) => ringRow('transpose').clear([ringTensor(seat.ring, [count, size], data)], [[1, 0]])[0]!.data,
-  ) as [Words, Words]
+  const t = await seat.openSummands(ring().xor(summands, random.bits[0]))
+  return injected(seat, t, size, random, factors)
 }
 
 /** Rounds, and bytes that all parties send together. */
-export function costOfBits(
-  op: 'negative' | 'zero' | 'lowBits',
+export function costOfLookup(
+  lookup: Lookup,
   bits: RingBits,
   size: number,
-  { factors = 0, count = 1 }: { readonly factors?: number; readonly count?: number } = {},
+  factors: number,
 ): { readonly rounds: number; readonly bytes: number } {
-  const stride = strideOf(size)
-  const gatesOf = (name: CircuitName, width: number): number => circuitOf(name, width).gates
-  const layersOf = (name: CircuitName, width: number): number => circuitOf(name, width).layers.length
-  const digits = digitsOf(bits)
-  // Three elements for each.
-  const random = 3 * (bits / 8) * size * (count + factors)
-  // The one gate of the last layer of a tree is not reshared but opened.
-  switch (op) {
-    case 'negative':
-      return {
-        rounds: 2 + layersOf('lessThan', digits),
-        bytes:
-          codeBytes(bits, size) + (2 * (2 * digits - 1) + 3 * (gatesOf('lessThan', digits) - 1) + 6) * stride + random,
-      }
-    case 'zero':
-      return {
-        rounds: 2 + layersOf('allOnes', digits),
-        bytes: codeBytes(bits, size) + (2 * digits + 3 * (gatesOf('allOnes', digits) - 1) + 6) * stride + random,
-      }
-    case 'lowBits': {
-      const carries = count > 1 ? layersOf('borrows', count - 1) : 0
-      const gates = count > 1 ? gatesOf('borrows', count - 1) : 0
-      // The random bits take two rounds, whatever goes on beside them.
-      const rounds = Math.max(2, count > 1 ? 2 + carries : 1) + 1
-      return { rounds, bytes: (count + 2 * (count - 1) + 3 * gates + 3 * count) * stride + random }
-    }
+  const layers = layersOf(lookup)
+  // The gates of the last layer are not reshared but opened.
+  const gates = layers.slice(0, -1).reduce((total, layer) => total + layer.gates.length, 0)
+  return {
+    rounds: 3 + Math.max(0, layers.length - 1),
+    bytes:
+      codeBytes(lookup.digits, size) +
+      (2 * lookup.planes + 3 * gates + 6 * lookup.results) * strideOf(size) +
+      // Random bits take three elements each.
+      3 * (bits / 8) * size * (lookup.results + factors),
   }
 }
