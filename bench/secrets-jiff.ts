@@ -135,7 +135,9 @@ for (const protocol of ['additive', 'replicated'] as const) {
   for (const [what, elements, action, beside, additiveFloor] of table) {
     const floor = protocol === 'additive' ? additiveFloor : (REPLICATED[beside] ?? additiveFloor)
     const candidates = { plain: await action(plain), coded: await action(coded) }
-    const timings = await alternate(candidates, { rounds: 41, warmup: 20 })
+    // Small ones take a millisecond, and are compiled when they have run some hundred times; jiff's take seconds.
+    const times = elements <= 1000 ? { rounds: 201, warmup: 300 } : { rounds: 41, warmup: 20 }
+    const timings = await alternate(candidates, times)
     const [rate, codedRate] = [timings.plain, timings.coded].map(({ ms }) => (1000 * elements) / ms) as [number, number]
     const own = { what, elements, 'a second': rounded(rate), 'as bytes': rounded(codedRate) }
     if (jiff === null) {
