@@ -6,7 +6,7 @@
  * Results come first, lengths last.
  */
 export { add, sub, lessTwice, mul, neg, addScalar, mulScalar, beaver, divide } from './arithmetic'
-export { matMul, matMulScratch } from './matmul'
+export { matMul, matMulScratch, turnRows } from './matmul'
 export { truncationOf, truncate } from './truncation'
 export { sum2, sum3, dealDivision, carryDivision, closeDivision, pack, unpack } from './helped'
 export { encodeFloat32, encodeFloat64, decode } from './encoding'

@@ -23,9 +23,43 @@ export function matMulScratch(m: i32, k: i32): usize {
   return EVEN + <usize>((k + 1) >> 1) * PAIR + (<usize>m << 3)
 }
 
-/** [m,k] times [k,n]. */
-export function matMul(out: usize, a: usize, b: usize, m: i32, k: i32, n: i32, scratch: usize): void {
-  if (m == 1) return rowTimesMatrix(out, a, b, k, n)
+/**
+ * Rows `from` to `from + count` − 1 of [rows, k] that lies there turned over, as [k, rows]: eight at a time, for that is a line
+ * of a cache.
+ */
+export function turnRows(out: usize, a: usize, k: i32, rows: i32, from: i32, count: i32): void {
+  const stride = <usize>rows << 3
+  const step = <usize>k << 3
+  for (let row = 0; row < count; row += 8) {
+    const block = min(8, count - row)
+    let at = a + (<usize>(from + row) << 3)
+    let to = out + <usize>row * step
+    for (let l = 0; l < k; l++, at += stride, to += 8) {
+      let into = to
+      for (let i: usize = 0; i < <usize>block << 3; i += 8, into += step) store<u64>(into, load<u64>(at + i))
+    }
+  }
+}
+
+/**
+ * [m,k] times [k,n].
+ *
+ * @param isTurned whether the right one lies there turned over, as [n,k]
+ */
+export function matMul(
+  out: usize,
+  a: usize,
+  b: usize,
+  m: i32,
+  k: i32,
+  n: i32,
+  isTurned: bool,
+  scratch: usize,
+): void {
+  if (m == 1 && !isTurned) return rowTimesMatrix(out, a, b, k, n)
+  // From an element to the next below it, and to the next beside it.
+  const below: usize = isTurned ? 8 : <usize>n << 3
+  const beside: usize = isTurned ? <usize>k << 3 : 8
   const columnSums = scratch
   const panel = columnSums + EVEN
   const rowSums = panel + <usize>((k + 1) >> 1) * PAIR
@@ -34,7 +68,7 @@ export function matMul(out: usize, a: usize, b: usize, m: i32, k: i32, n: i32, s
   }
   for (let column = 0; column < n; column += COLUMNS) {
     const columns = min(n - column, COLUMNS)
-    packPanel(panel, columnSums, b + (<usize>column << 3), k, n, columns)
+    packPanel(panel, columnSums, b + <usize>column * beside, k, below, beside, columns)
     for (let i = 0; i < m; i++) {
       const to = out + ((<usize>i * n + column) << 3)
       const row = a + (<usize>i * k << 3)
@@ -68,15 +102,22 @@ function sumOfPairs(x: usize, k: i32): u64 {
 }
 
 /** Columns six by six: for each q, y_2q+1 of the six and y_2q of them; and Σ y_2q y_2q+1 of each column. */
-function packPanel(panel: usize, sums: usize, b: usize, k: i32, n: i32, columns: i32): void {
-  const row = <usize>n << 3
-  for (let j: usize = 0; j < <usize>columns << 3; j += 8) {
-    let from = b + j
+function packPanel(
+  panel: usize,
+  sums: usize,
+  b: usize,
+  k: i32,
+  below: usize,
+  beside: usize,
+  columns: i32,
+): void {
+  for (let j: usize = 0; j < <usize>columns << 3; j += 8, b += beside) {
+    let from = b
     let to = panel + j
     let sum: u64 = 0
-    for (let l = 0; l < k; l += 2, from += 2 * row, to += PAIR) {
+    for (let l = 0; l < k; l += 2, from += 2 * below, to += PAIR) {
       const even = load<u64>(from)
-      const odd: u64 = l + 1 < k ? load<u64>(from + row) : 0
+      const odd: u64 = l + 1 < k ? load<u64>(from + below) : 0
       store<u64>(to, odd)
       store<u64>(to, even, EVEN)
       sum += even * odd

@@ -69,8 +69,8 @@ export function matMul128(out: usize, a: usize, b: usize, m: i32, k: i32, n: i32
     const lows = right + ((<usize>terms * n) << 3)
     splitLeft(halves, doubles, left, a + (<usize>from << 4), m, k, terms)
     splitRight(right, lows, b + ((<usize>from * n) << 4), terms * n)
-    matMul(words, halves, lows, 2 * m, terms, n, rest)
-    matMul(cross, left, right, m, 2 * terms, n, rest)
+    matMul(words, halves, lows, 2 * m, terms, n, false, rest)
+    matMul(cross, left, right, m, 2 * terms, n, false, rest)
     multiplyDoubles(near, doubles, lows, panel, rows, terms, n)
     join(out, words, cross, near, m, n)
   }

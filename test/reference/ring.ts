@@ -151,11 +151,11 @@ function kernelsOf(bits: RingBits): Omit<RingKernels, 'name'> {
     beaver: (...[c, a, b, d, e, addsPublic]) =>
       each((z, x, y, dx, ey) => z + dx * y + x * ey + (addsPublic ? dx * ey : 0n), c, a, b, d, e),
 
-    matMul(a, b, m, k, n) {
+    matMul(a, b, m, k, n, transposeA = false, transposeB = false) {
       const [x, y] = [list(a), list(b)]
-      return words(
-        range(m).flatMap((i) => range(n).map((j) => sum(range(k).map((l) => x[i * k + l]! * y[l * n + j]!)))),
-      )
+      const left = (i: number, l: number) => x[transposeA ? l * m + i : i * k + l]!
+      const right = (l: number, j: number) => y[transposeB ? j * k + l : l * n + j]!
+      return words(range(m).flatMap((i) => range(n).map((j) => sum(range(k).map((l) => left(i, l) * right(l, j))))))
     },
     transpose(a, rows, columns) {
       const x = list(a)

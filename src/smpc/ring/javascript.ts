@@ -120,9 +120,11 @@ const plain: Omit<RingKernels, keyof (HelpedKernels & DigitKernels)> = {
     return out
   },
 
-  matMul(a, b, m, k, n) {
-    hasShape('matMul', a, m, k)
-    hasShape('matMul', b, k, n)
+  matMul(left, right, m, k, n, transposeA = false, transposeB = false) {
+    hasShape('matMul', left, m, k)
+    hasShape('matMul', right, k, n)
+    const a = transposeA ? plain.transpose(left, k, m) : left
+    const b = transposeB ? plain.transpose(right, n, k) : right
     const out = new BigUint64Array(m * n)
     for (let i = 0; i < m; i++) {
       for (let l = 0; l < k; l++) {

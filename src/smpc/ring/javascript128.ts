@@ -125,9 +125,11 @@ const plain: Omit<RingKernels, keyof (HelpedKernels & DigitKernels)> = {
     return out
   },
 
-  matMul(a, b, m, k, n) {
-    hasShape('matMul', count(a), m, k)
-    hasShape('matMul', count(b), k, n)
+  matMul(left, right, m, k, n, transposeA = false, transposeB = false) {
+    hasShape('matMul', count(left), m, k)
+    hasShape('matMul', count(right), k, n)
+    const a = transposeA ? plain.transpose(left, k, m) : left
+    const b = transposeB ? plain.transpose(right, n, k) : right
     const out = new BigUint64Array(2 * m * n)
     const columns = Array.from({ length: k * n }, (_, i) => element(b, i))
     for (let i = 0; i < m; i++) {

@@ -130,8 +130,8 @@ export interface RingKernels extends PlaneKernels, HelpedKernels, DigitKernels {
    */
   beaver(c: Words, a: Words, b: Words, d: Words, e: Words, addsPublic: boolean): Words
 
-  /** [m,k] times [k,n]. */
-  matMul(a: Words, b: Words, m: number, k: number, n: number): Words
+  /** [m,k] times [k,n]; either may lie there turned over, as [k,m] and [n,k]. */
+  matMul(a: Words, b: Words, m: number, k: number, n: number, transposeA?: boolean, transposeB?: boolean): Words
   /** [rows, columns] as [columns, rows]. */
   transpose(a: Words, rows: number, columns: number): Words
   /** Sums of the rows of [rows, columns]. */

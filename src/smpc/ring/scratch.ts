@@ -39,7 +39,17 @@ interface Exports {
   mulScalar(out: Pointer, a: Pointer, k: bigint, n: number): void
   beaver(out: Pointer, c: Pointer, a: Pointer, b: Pointer, d: Pointer, e: Pointer, addsPublic: boolean, n: number): void
   divide(out: Pointer, a: Pointer, divisor: bigint, n: number): void
-  matMul(out: Pointer, a: Pointer, b: Pointer, m: number, k: number, n: number, scratch: Pointer): void
+  matMul(
+    out: Pointer,
+    a: Pointer,
+    b: Pointer,
+    m: number,
+    k: number,
+    n: number,
+    isTurned: boolean,
+    scratch: Pointer,
+  ): void
+  turnRows(out: Pointer, a: Pointer, k: number, rows: number, from: number, count: number): void
   matMulScratch(m: number, k: number): number
   truncationOf(quotient: Pointer, top: Pointer, r: Pointer, divisor: bigint, n: number): void
   truncate(
@@ -311,8 +321,20 @@ export class Scratch {
     bytesOf(array).set(this.#bytes.subarray(at, at + end - first), first)
   }
 
-  /** All of [k,n] goes into memory, and as many rows of [m,k] and of the result as {@link ROWS} bytes hold. */
-  matMul(a: Words, b: Words, m: number, k: number, n: number, bits: RingBits): Words {
+  /**
+   * All of [k,n] goes into memory, and as many rows of [m,k] and of the result as {@link ROWS} bytes hold.
+   *
+   * @param isTurned whether [m,k] and [k,n] lie there turned over: of 64 bits; [m,k] then goes into memory as a whole as well
+   */
+  matMul(
+    a: Words,
+    b: Words,
+    m: number,
+    k: number,
+    n: number,
+    bits: RingBits,
+    isTurned: { readonly a: boolean; readonly b: boolean } = { a: false, b: false },
+  ): Words {
     const [bytes, limbs] = [bits / 8, bits / 64]
     if (m * n === 0 || k === 0) return new BigUint64Array(limbs * m * n)
     const out = unfilledWords(limbs * m * n)
@@ -320,16 +342,20 @@ export class Scratch {
     const right = this.#start
     const left = right + padded(bytes * k * n)
     const result = left + padded(bytes * rows * k)
-    const scratch = result + padded(bytes * rows * n)
+    const whole = result + padded(bytes * rows * n)
+    const scratch = whole + (isTurned.a ? padded(bytes * m * k) : 0)
     const more = bits === 64 ? this.#kernels.matMulScratch(rows, k) >>> 0 : this.#kernels.matMulScratch128(rows, k, n)
     this.#reserve(`matMul by [${k},${n}]`, scratch + more)
-    const multiply = this.#kernels[bits === 64 ? 'matMul' : 'matMul128']
+    const kernels = this.#kernels
     const memory = this.#bytes
     memory.set(bytesOf(b), right)
+    if (isTurned.a) memory.set(bytesOf(a), whole)
     for (let row = 0; row < m; row += rows) {
       const count = Math.min(rows, m - row)
-      memory.set(bytesOf(a.subarray(limbs * row * k, limbs * (row + count) * k)), left)
-      multiply(result, left, right, count, k, n, scratch)
+      if (isTurned.a) kernels.turnRows(left, whole, k, m, row, count)
+      else memory.set(bytesOf(a.subarray(limbs * row * k, limbs * (row + count) * k)), left)
+      if (bits === 64) kernels.matMul(result, left, right, count, k, n, isTurned.b, scratch)
+      else kernels.matMul128(result, left, right, count, k, n, scratch)
       bytesOf(out).set(memory.subarray(result, result + bytes * count * n), bytes * row * n)
     }
     if (memory.length > KEPT) this.#begin()

@@ -126,16 +126,6 @@ export const divide = (x: RingTensor, divisor: bigint): RingTensor =>
 /** The same numbers in 128 bits. */
 export const widen = ({ shape, data }: RingTensor): RingTensor => ({ ring: 128, shape, data: signExtended(data) })
 
-/** Rows and columns of each matrix as they are multiplied, and the matrices that stand together. */
-function matrices(x: RingTensor, transposed: boolean, batch: Shape): { data: Words; rows: number; columns: number } {
-  const [rows, columns] = x.shape.slice(-2) as [number, number]
-  const whole = spread(x, [...batch, rows, columns])
-  if (!transposed) return { data: whole.data, rows, columns }
-  const rank = whole.shape.length
-  const perm = whole.shape.map((_, i) => (i === rank - 1 ? rank - 2 : i === rank - 2 ? rank - 1 : i))
-  return { data: permuted(whole, perm), rows: columns, columns: rows }
-}
-
 export interface MatMulAttrs {
   readonly transposeA: boolean
   readonly transposeB: boolean
@@ -144,28 +134,25 @@ export interface MatMulAttrs {
 /** [..., m, k] times [..., k, n]. */
 export function matMul(a: RingTensor, b: RingTensor, { transposeA, transposeB }: MatMulAttrs): RingTensor {
   const batch = broadcastShapes('matMul', a.shape.slice(0, -2), b.shape.slice(0, -2))
-  const x = matrices(a, transposeA, batch)
-  const y = matrices(b, transposeB, batch)
-  const [m, k, n] = [x.rows, x.columns, y.columns]
+  const [left, right] = [a.shape.slice(-2), b.shape.slice(-2)] as [[number, number], [number, number]]
+  const [m, k] = transposeA ? [left[1], left[0]] : left
+  const n = transposeB ? right[0] : right[1]
   const shape = [...batch, m, n]
   const count = sizeOf(batch)
   const kernels = ring(a.ring)
-  /** What was turned over or spread for this product. */
-  const own = [...(x.data === a.data ? [] : [x.data]), ...(y.data === b.data ? [] : [y.data])]
-  if (count === 1) {
-    const data = kernels.matMul(x.data, y.data, m, k, n)
-    recycle(...own)
-    return { ring: a.ring, shape, data }
-  }
+  const product = (x: Words, y: Words): Words => kernels.matMul(x, y, m, k, n, transposeA, transposeB)
+  if (count === 1) return { ring: a.ring, shape, data: product(a.data, b.data) }
+  const [x, y] = [spread(a, [...batch, ...left]).data, spread(b, [...batch, ...right]).data]
   const words = wordsPerElement(a.ring)
   const data = new BigUint64Array(words * count * m * n)
   const part = (of: Words, i: number, size: number): Words => of.subarray(words * i * size, words * (i + 1) * size)
   for (let i = 0; i < count; i++) {
-    const product = kernels.matMul(part(x.data, i, m * k), part(y.data, i, k * n), m, k, n)
-    data.set(product, words * i * m * n)
-    recycle(product)
+    const one = product(part(x, i, m * k), part(y, i, k * n))
+    data.set(one, words * i * m * n)
+    recycle(one)
   }
-  recycle(...own)
+  // What was spread for this product.
+  recycle(...(x === a.data ? [] : [x]), ...(y === b.data ? [] : [y]))
   return { ring: a.ring, shape, data }
 }
 

@@ -99,10 +99,10 @@ function kernels64(scratch: Scratch): RingKernels {
       return wordwise([c, a, b, d, e], (n) => scratch.kernels.beaver(p0, p1, p2, p3, p4, p5, addsPublic, n))
     },
 
-    matMul(a, b, m, k, n) {
+    matMul(a, b, m, k, n, transposeA = false, transposeB = false) {
       hasShape('matMul', a, m, k)
       hasShape('matMul', b, k, n)
-      return scratch.matMul(a, b, m, k, n, 64)
+      return scratch.matMul(a, b, m, k, n, 64, { a: transposeA, b: transposeB })
     },
 
     divide(a, divisor) {

@@ -1,5 +1,5 @@
 /** The kernels of Z_2^128 in WebAssembly. */
-import { unfilled, unfilledWords } from '../../worker/memory-pool.ts'
+import { spent, unfilled, unfilledWords } from '../../worker/memory-pool.ts'
 import { encodeLimits, hasShape, isDivisor, notEncodable, sameLength } from './check.ts'
 import { helpedBy } from './helped.ts'
 import { count, javascriptKernels128 } from './javascript128.ts'
@@ -59,10 +59,11 @@ export function kernels128(scratch: Scratch, planeKernels: PlaneKernels): RingKe
       return elementwise([c, a, b, d, e], (n) => scratch.kernels.beaver128(p0, p1, p2, p3, p4, p5, addsPublic, n))
     },
 
-    matMul(a, b, m, k, n) {
+    matMul(a, b, m, k, n, transposeA = false, transposeB = false) {
       hasShape('matMul', count(a), m, k)
       hasShape('matMul', count(b), k, n)
-      return scratch.matMul(a, b, m, k, n, 128)
+      const [x, y] = [transposeA ? transpose(a, k, m) : a, transposeB ? transpose(b, n, k) : b]
+      return spent(scratch.matMul(x, y, m, k, n, 128), ...(transposeA ? [x] : []), ...(transposeB ? [y] : []))
     },
 
     divide(a, divisor) {

@@ -254,14 +254,14 @@ describe.each(implementations)('the kernels of the ring in %s', (_, kernels) => 
     }
   })
 
-  it('matMul does as its slow twin does: empty, of one row or column, odd, whole', () => {
+  it('matMul does as its slow twin does: empty, of one row or column, odd, whole, turned over', () => {
     const sizes = fc.oneof(fc.constantFrom(0, 1, 2, 8), fc.nat(19))
     fc.assert(
-      fc.property(fc.nat(), sizes, sizes, sizes, (seed, m, k, n) => {
+      fc.property(fc.nat(), sizes, sizes, sizes, fc.boolean(), fc.boolean(), (seed, m, k, n, ...transposed) => {
         const inputs = new Inputs(seed, bits)
         const [a, b] = [inputs.words(m * k), inputs.words(k * n)]
         const before = copyOf([a, b])
-        expectSame(kernels.matMul(a, b, m, k, n), referenceKernels.matMul(a, b, m, k, n))
+        expectSame(kernels.matMul(a, b, m, k, n, ...transposed), referenceKernels.matMul(a, b, m, k, n, ...transposed))
         expect([a, b]).toEqual(before)
       }),
       { numRuns: bits === 64 ? 150 : 75 },
@@ -273,7 +273,12 @@ describe.each(implementations)('the kernels of the ring in %s', (_, kernels) => 
     // 64 rows at a time: k + n is more than 2^20 / 8 / 64 = 2048. Of 128 bits, k takes several turns as well.
     const [m, k, n] = [65, 2051, 4]
     const [a, b] = [inputs.words(m * k), inputs.words(k * n)]
-    expectSame(kernels.matMul(a, b, m, k, n), referenceKernels.matMul(a, b, m, k, n))
+    for (const transposed of [false, true]) {
+      expectSame(
+        kernels.matMul(a, b, m, k, n, transposed, transposed),
+        referenceKernels.matMul(a, b, m, k, n, transposed, transposed),
+      )
+    }
   })
 
   it('the bits of a value are the same through planes and back', () => {
