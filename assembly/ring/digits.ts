@@ -81,9 +81,9 @@ function putThree(to: usize, stride: usize, left: isize, x: v128, y: v128, z: v1
 }
 
 /**
- * Of each digit r that comes in (a share of) its code, and c that comes in planes: c = r, all digits after one another, and then c < r.
- * The code at c, and at c + 1, is what is asked for, and to find it is linear. Code 0, which is 1 everywhere, belongs to who
- * adds what is public.
+ * Of each digit r that comes in (a share of) its code, and c that comes in planes: c = r, all digits after one another, and
+ * then c < r. The code at c, and at c + 1, is what is asked for, and to find it is linear. Code 0, which is 1 everywhere,
+ * belongs to who adds what is public.
  *
  * @param isSigned of the highest digit: whether a borrow changes the sign of c − r, and what the sign is without
  */

@@ -116,11 +116,12 @@ function borrows(n: number): Layer[] {
 }
 
 /**
- * The lowest n bits of c − r, but for what is local, from digits of four bits: with m the number of digits but the highest,
- * registers 0…m−1 hold c_d < r_d, and m…2m−1 c_d = r_d, of all but the highest digit; 2m…2m+n−1 the bits of each difference of digits, and
- * those that follow which of its three higher bits change when one is borrowed, of all digits but the lowest. Registers 2m…2m+n−1 end up with the bits,
- * of which the first of each digit changes besides with what register d−1 ends up with. A layer after those of the borrows,
- * and none at all up to five bits.
+ * The lowest n bits of c − r, but for what is local, from digits of four bits. With m the number of digits but the highest,
+ * registers 0…m−1 hold c_d < r_d of these, and m…2m−1 c_d = r_d; 2m…2m+n−1 hold the bits of each digit's own difference, and
+ * those that follow, three for each digit but the lowest, which of its higher bits change when one is borrowed.
+ *
+ * Registers 2m…2m+n−1 end up with the bits; but the first bit of each digit d > 0 changes besides with what register d−1
+ * ends up with. A layer after those of the borrows, and none at all up to five bits.
  */
 function difference(n: number): Circuit {
   const lower = Math.max(0, Math.ceil(n / DIGIT) - 1)

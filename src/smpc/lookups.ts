@@ -3,7 +3,6 @@
  * `ring/digits.ts`): what is looked up in the codes, by digit, and the circuit that puts the answers of the digits together.
  * Both protocols have such a c: what was opened, or a component that two of the parties hold.
  */
-
 import { type Shape, sizeOf } from '../tensor/shape.ts'
 import { type CircuitName, circuitOf, type Layer } from './circuits.ts'
 import { DIGIT, digitsOf } from './ring/digits.ts'

@@ -164,9 +164,11 @@ async function injected(
 }
 
 /**
- * The bits that a lookup ends in, and the bits times others: opens c = x + r, looks up what c is beside r, whose codes are dealt
- * as boolean shares, and puts the digits together. Of the sign six rounds: 8 bytes for c, 5.1 for a tree of four levels, an
- * eighth for the bit, and 8 for each factor; of 128 bits a level more, and 10.5 bytes for it. Of equality six, and 3.75 for the tree.
+ * The bits that a lookup ends in, and the bits times others: opens c = x + r, looks up what c is beside r, whose codes are
+ * dealt as boolean shares, and puts the digits together.
+ *
+ * Of the sign, six rounds: 8 bytes for c, 5.1 for a tree of four levels, an eighth for the bit, and 8 for each factor; of 128
+ * bits a level more, and 10.5 bytes for the tree. Of equality six, and 3.75 for the tree.
  */
 async function bitsOf(
   context: PartyContext,

@@ -223,8 +223,8 @@ async function runCircuit(seat: Seat, layers: readonly Layer[], registers: Bits[
 }
 
 /**
- * This party's summands of the bits that a lookup ends in, plane after plane: of the last layer's gates they are not reshared,
- * for they are to be opened with something on top.
+ * This party's summands of the bits that a lookup ends in, plane after plane. Those of the last layer's gates are not
+ * reshared, for they are to be opened with something on top.
  */
 async function outcomeOf(seat: Seat, x: Pair<Words>, lookup: Lookup): Promise<Planes> {
   const stride = strideOf(seat.count(x[0]))
@@ -246,9 +246,11 @@ async function outcomeOf(seat: Seat, x: Pair<Words>, lookup: Lookup): Promise<Pl
 }
 
 /**
- * The bits that a lookup ends in as elements, plane after plane, and the bits times others. Of all together, bytes are those of
- * {@link costOfLookup}: of the sign of 64 bits six rounds, and 30 bytes for codes, 7.75 for what is looked up, 9.4 for the tree, 0.75
- * for the opening and 24 for the random bit; 24 for each party, and 8 for each factor. Of 128 bits seven rounds, 48.5 bytes and 16.
+ * The bits that a lookup ends in as elements, plane after plane, and the bits times others.
+ *
+ * Of the sign, six rounds; of all together 30 bytes for codes, 7.75 for what is looked up, 9.4 for the tree, 0.75 for the
+ * opening and 24 for the random bit: 24 for each party, and 8 for each factor. Of 128 bits seven rounds, 48.5 bytes and 16.
+ * See {@link costOfLookup}.
  */
 export async function bitsOf(seat: Seat, x: Share, lookup: Lookup, others: readonly Share[]): Promise<Pair<Words>[]> {
   const size = sizeOf(x[0]!.shape)
