@@ -790,6 +790,58 @@ describe('circuits', () => {
     }
   })
 
+  it('tell the sign, a zero and the lowest bits of a difference, from what shares of codes are looked up for', () => {
+    const random = new SeededRandom(13)
+    for (const bits of [64, 128] as const) {
+      const kernels = ring(bits)
+      const low = pairs(random, 64)
+      // High halves at boundaries as well, and alike in some.
+      const list =
+        bits === 64
+          ? low
+          : low.flatMap(
+              ([c, r], i) =>
+                [
+                  [c, r],
+                  [(low[(7 * i) % low.length]![0] << 64n) | c, (low[(7 * i) % low.length]![i % 2]! << 64n) | r],
+                ] as const,
+            )
+      const wordsOf = (which: 0 | 1): Words =>
+        wordsFrom(
+          list.flatMap((pair) => range(bits / 64).map((i) => BigInt.asUintN(64, pair[which] >> BigInt(64 * i)))),
+        )
+      const [c, r] = [wordsOf(0), wordsOf(1)]
+      const stride = strideOf(list.length)
+      const difference = ([x, y]: readonly [bigint, bigint]): bigint => BigInt.asUintN(bits, x - y)
+      const expected = {
+        negative: [(pair: readonly [bigint, bigint]) => bitOf(difference(pair), bits - 1)],
+        zero: [(pair: readonly [bigint, bigint]) => (difference(pair) === 0n ? 1n : 0n)],
+        lowBits: range(62).map((bit) => (pair: readonly [bigint, bigint]) => bitOf(difference(pair), bit)),
+      }
+      for (const [op, attrs] of [
+        ['negative', []],
+        ['zero', []],
+        ...[1, 2, 4, 5, 6, 9, 16, 62].map((count) => ['lowBits', [count]] as const),
+      ] as const) {
+        const lookup = lookupOf(op, bits, attrs)
+        const codes = kernels.thermometers(r, lookup.digits)
+        const mask = new Prg(seedFrom(random)).stream(0).bytes(codes.length)
+        const shares = [mask, kernels.xor(codes, mask)].map((share, i) => lookup.find(kernels, share, c, i === 0))
+        const found = kernels.xor(shares[0]!, shares[1]!)
+        const planes = range(lookup.planes).map((i) =>
+          column(
+            list.map((_, j) => j),
+            (j) => bitOf(BigInt(plane(found, i, stride)[j >> 3]!), j & 7),
+          ),
+        )
+        const { name, bits: width } = lookup.circuit
+        const outcome = lookup.outcome(evaluate(circuitOf(name, width), lookup.registers(planes)), (a, b) => a ^ b)
+        const wanted = expected[op].slice(0, lookup.results).map((bit) => column(list, bit))
+        expect({ op, attrs, bits, outcome }).toEqual({ op, attrs, bits, outcome: wanted })
+      }
+    }
+  })
+
   it('tell whether all of 1 to 64 bits are set', () => {
     const random = new SeededRandom(11)
     for (const bits of sizes) {
