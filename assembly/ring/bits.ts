@@ -160,12 +160,6 @@ export function and(out: usize, a: usize, b: usize, bytes: i32): void {
   }
 }
 
-export function not(out: usize, a: usize, bytes: i32): void {
-  for (let i: usize = 0; i < <usize>bytes; i += 16) {
-    v128.store(out + i, v128.not(v128.load(a + i)))
-  }
-}
-
 /** c ⊕ (d∧b) ⊕ (a∧e), and ⊕ (d∧e) for who adds what is public: (d∧b) ⊕ (d∧e) = d ∧ (b⊕e). */
 export function beaverAnd(
   out: usize,

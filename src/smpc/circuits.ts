@@ -76,8 +76,9 @@ function halving(
 }
 
 /**
- * Whether c < r of two numbers, bit by bit from the lowest: of registers 0…n−1 with ¬c_i ∧ r_i, and n…2n−1 with
- * c_i = r_i, register n−1 ends up with the answer.
+ * Whether c < r of two numbers, digit by digit from the lowest: of registers 0…n−1 with c_d < r_d, and n…2n−1 with
+ * c_d = r_d, register n−1 ends up with the answer. (Of bits, c_d < r_d is ¬c_d ∧ r_d. Of a sign, the highest digit has others;
+ * see `lookups.ts`.)
  *
  * Neighbours combine: (lt, eq) of the higher and of the lower half give lt = lt_hi ⊕ (eq_hi ∧ lt_lo) and
  * eq = eq_hi ∧ eq_lo (Garay, Schoenmakers, Villegas, PKC 2007). ⌈log2 n⌉ layers. Nobody asks whether the lowest parts
@@ -118,7 +119,7 @@ function borrows(n: number): Layer[] {
 /**
  * The lowest n bits of c − r, but for what is local, from digits of four bits. With m the number of digits but the highest,
  * registers 0…m−1 hold c_d < r_d of these, and m…2m−1 c_d = r_d; 2m…2m+n−1 hold the bits of each digit's own difference, and
- * those that follow, three for each digit but the lowest, which of its higher bits change when one is borrowed.
+ * those that follow, of each digit but the lowest, which of its bits but the first change when one is borrowed.
  *
  * Registers 2m…2m+n−1 end up with the bits; but the first bit of each digit d > 0 changes besides with what register d−1
  * ends up with. A layer after those of the borrows, and none at all up to five bits.

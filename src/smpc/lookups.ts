@@ -4,6 +4,7 @@
  * Both protocols have such a c: what was opened, or a component that two of the parties hold.
  */
 import { type Shape, sizeOf } from '../tensor/shape.ts'
+import { spent } from '../worker/memory-pool.ts'
 import { type CircuitName, circuitOf, type Layer } from './circuits.ts'
 import { DIGIT, digitsOf } from './ring/digits.ts'
 import type { Planes, RingBits, RingKernels, Words } from './ring/kernels.ts'
@@ -17,6 +18,7 @@ export interface Lookup {
   /** Bits that come out; where they are a list, along a last axis of their own. */
   readonly results: number
   readonly isList: boolean
+  /** The circuit, for numbers of so many digits; a difference, of so many bits. */
   readonly circuit: { readonly name: CircuitName; readonly bits: number }
   /** The planes, one after another, from codes or shares of them: those of the party that adds what is public, or not. */
   find(kernels: RingKernels, codes: Planes, c: Words, addsPublic: boolean): Planes
@@ -74,9 +76,11 @@ function lowBits(count: number): Lookup {
   /** Digits that something may be borrowed for. */
   const lower = digits - 1
   const equals = Math.max(0, lower - 1)
+  /** Bits that change where one is borrowed: neither of the lowest digit nor the first of another. */
+  const changing = lower === 0 ? 0 : count - DIGIT - lower
   return {
     digits,
-    planes: equals + lower + count + (DIGIT - 1) * lower,
+    planes: equals + lower + count + changing,
     results: count,
     isList: true,
     circuit: { name: 'difference', bits: count },
@@ -88,8 +92,9 @@ function lowBits(count: number): Lookup {
       const bits = part(subtracted, 0, count)
       if (lower === 0) return bits
       const compared = kernels.compareDigits(codes, c, digits, false, addsPublic)
-      const flips = part(subtracted, DIGIT * digits + DIGIT - 1, (DIGIT - 1) * lower)
-      return concatenated([part(compared, 1, equals), part(compared, digits, lower), bits, flips])
+      const changes = part(subtracted, DIGIT * digits + DIGIT - 1, changing)
+      const found = concatenated([part(compared, 1, equals), part(compared, digits, lower), bits, changes])
+      return spent(found, subtracted, compared)
     },
     registers(planes) {
       if (lower === 0) return [...planes]

@@ -2,8 +2,8 @@
  * Pseudo-random words and bytes from a seed: the key stream of ChaCha20 (RFC 8439), the seed as key.
  *
  * Who holds the seed holds the stream; to everyone else it cannot be told from uniform noise. A stream is named by an
- * index, which becomes the nonce, and every index is good for one use: two values masked alike would cancel to their
- * difference.
+ * index, which becomes the nonce together with the number of a branch, and every index is good for one use: two values masked
+ * alike would cancel to their difference.
  */
 import { sottoError } from '../errors.ts'
 import { unfilledBytes } from '../worker/memory-pool.ts'

@@ -302,7 +302,6 @@ function kernelsOf(bits: RingBits): Omit<RingKernels, 'name'> {
     lowestBits: (a) => planeOf(list(a).map((x) => bitOf(x, 0))),
     xor: (a, b) => bytewise(a, (i) => a[i]! ^ b[i]!),
     and: (a, b) => bytewise(a, (i) => a[i]! & b[i]!),
-    not: (a) => bytewise(a, (i) => ~a[i]!),
     beaverAnd: (c, a, b, d, e, addsPublic) =>
       bytewise(c, (i) => c[i]! ^ (d[i]! & b[i]!) ^ (a[i]! & e[i]!) ^ (addsPublic ? d[i]! & e[i]! : 0)),
 

@@ -1263,7 +1263,7 @@ describe('strangers', () => {
           if (bytes) session.bytes(encode([FrameKind.request, ++session.seq, name, body] as Frame))
           else session.request(name, body)
         }
-        // A comparison takes eight rounds; what waits for longer waits for somebody who never comes.
+        // A comparison takes six rounds; what waits for longer waits for somebody who never comes.
         await turns(10)
         const answers = Object.values(all[w]!).flatMap((sessions) =>
           MEMBERS.map((name) => sessions[name].answers.splice(0)),

@@ -615,7 +615,7 @@ describe.each(all)('cost of %s sharing', (protocol) => {
       expect(divided.seen).toMatchObject({ rounds: 2, bytes: (division * size) / 3 })
       const product = await counted(() => secretOf([size]).mul(secretOf([size], 2)))
       expect(product.seen).toMatchObject({ rounds: 2, bytes: ((16 + division) * size) / 3 })
-      // What is opened, handed over and reshared; see `costOfBits`.
+      // What is opened, handed over and reshared; see `costOfLookup`.
       const sign = (240 + 62 + 3 * 25 + 6) / 8 + 24
       expect((await counted(() => secretOf([size]).less(0))).seen).toMatchObject({
         rounds: 6,

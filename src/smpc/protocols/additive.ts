@@ -168,7 +168,7 @@ async function injected(
  * dealt as boolean shares, and puts the digits together.
  *
  * Of the sign, six rounds: 8 bytes for c, 5.1 for a tree of four levels, an eighth for the bit, and 8 for each factor; of 128
- * bits a level more, and 10.5 bytes for the tree. Of equality six, and 3.75 for the tree.
+ * bits a level more, and 11 bytes for the tree. Of equality six, and 3.75 for the tree.
  */
 async function bitsOf(
   context: PartyContext,

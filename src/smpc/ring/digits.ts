@@ -16,8 +16,10 @@ export const DIGIT = 4
 export const digitsOf = (bits: RingBits): number => bits / DIGIT
 /** Planes of a digit's code. */
 export const CODE = 2 ** DIGIT - 1
-/** Values whose codes lie together, plane after plane. */
+/** Values whose codes lie together, plane after plane, in memory as between workers: as many as scratch has room for. */
 export const TOGETHER = 4032
+/** Digits that are subtracted at once, at most: there is no room for more results (see `scratch.ts`). */
+export const MOST_SUBTRACTED = 16
 /** Bytes that codes of so many digits take, of so many values. */
 export const codeBytes = (digits: number, count: number): number => CODE * digits * Math.ceil(count / 8)
 
@@ -31,8 +33,6 @@ export function areDigits(kernel: string, digits: number, most: number): void {
   if (Number.isInteger(digits) && digits >= 1 && digits <= most) return
   throw sottoError('ERR_SHAPE', `${kernel}: 1 to ${most} digits expected, got ${digits}`, { digits })
 }
-/** Of {@link DigitKernels.subtractDigits}. */
-export const MOST_SUBTRACTED = 16
 
 /** Where a byte of planes is: in the block from a byte on, whose planes are of so many bytes. */
 interface Place {

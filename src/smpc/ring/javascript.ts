@@ -76,8 +76,6 @@ const bytewise =
     return out
   }
 
-const complement = bytewise('not', (x) => ~x)
-
 /** Whether the bit of a value is set in a plane. */
 export const isSet = (plane: Planes, i: number): boolean => ((plane[i >> 3]! >> (i & 7)) & 1) === 1
 
@@ -325,7 +323,6 @@ const plain: Omit<RingKernels, keyof (HelpedKernels & DigitKernels)> = {
 
   xor: bytewise('xor', (x, y) => x ^ y),
   and: bytewise('and', (x, y) => x & y),
-  not: (a) => complement(a, a),
 
   beaverAnd(c, a, b, d, e, addsPublic) {
     sameLength('beaverAnd', c, a, b, d, e)

@@ -91,14 +91,13 @@ export function signExtended(a: Words): Words {
   return out
 }
 
-const { xor, and, not, beaverAnd, chacha20 } = javascriptKernels
+const { xor, and, beaverAnd, chacha20 } = javascriptKernels
 
 const plain: Omit<RingKernels, keyof (HelpedKernels & DigitKernels)> = {
   name: 'javascript',
   bits: 128,
   xor,
   and,
-  not,
   beaverAnd,
   chacha20,
 

@@ -96,7 +96,7 @@ export interface DigitKernels {
    * From codes of r, or shares of them, and c in clear: for each digit, planes of c = r, and for each digit,
    * of c < r. A share of the answer is as of the party that adds what is public, or not.
    *
-   * @param isSigned of the highest digits: the sign of c − r as if nothing were borrowed from them, in place of c < r, and
+   * @param isSigned of the highest digit of each element: the sign of c − r as if nothing were borrowed from them, in place of c < r, and
    *   whether a borrow changes it, in place of c = r
    */
   compareDigits(codes: Planes, c: Words, digits: number, isSigned: boolean, addsPublic: boolean): Planes
@@ -193,7 +193,6 @@ export interface PlaneKernels {
   /** Bitwise, operands of one length. */
   xor(a: Planes, b: Planes): Planes
   and(a: Planes, b: Planes): Planes
-  not(a: Planes): Planes
   /** A party's share of x∧y, as {@link RingKernels.beaver}: c ⊕ (d∧b) ⊕ (a∧e), and ⊕ (d∧e) at one party. */
   beaverAnd(c: Planes, a: Planes, b: Planes, d: Planes, e: Planes, addsPublic: boolean): Planes
 

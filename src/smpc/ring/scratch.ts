@@ -114,7 +114,6 @@ interface Exports {
   lowestBits(out: Pointer, a: Pointer, n: number): void
   xor(out: Pointer, a: Pointer, b: Pointer, bytes: number): void
   and(out: Pointer, a: Pointer, b: Pointer, bytes: number): void
-  not(out: Pointer, a: Pointer, bytes: number): void
   beaverAnd(
     out: Pointer,
     c: Pointer,
@@ -363,12 +362,13 @@ export class Scratch {
   }
 
   /**
-   * Puts the planes of so many elements from one on into scratch, beside room for codes and for what is compared; gives how
-   * many elements these are, and bytes of a plane.
+   * Puts the planes of so many elements from one on into scratch, beside room for codes and for what is compared; gives
+   * where all these are, and bytes of a plane.
    */
   #planesFor(a: Words, from: number, bits: RingBits) {
     const limbs = bits / 64
-    // Elements and planes take a room of 64 bits each, or two, and codes seven and a half times as much.
+    // Elements and planes take a room, or two of 128 bits; what comes out at most two (7 planes for each of 16 digits), and
+    // codes at most eight (15 for each of 32).
     const [words, , lows, highs, planes, , out, , codes] = this.pointers
     const block = a.subarray(limbs * from, limbs * (from + TOGETHER))
     const count = block.length / limbs

@@ -1,5 +1,5 @@
 /** The ring kernels in WebAssembly. They are written in AssemblyScript, in `assembly/ring`. */
-import { unfilled, unfilledBytes, unfilledWords } from '../../worker/memory-pool.ts'
+import { spent, unfilled, unfilledBytes, unfilledWords } from '../../worker/memory-pool.ts'
 import { encodeLimits, hasShape, isDivisor, isKeyStream, notEncodable, sameLength } from './check.ts'
 import { javascriptKernels } from './javascript.ts'
 import type { PlaneKernels, Planes, RingKernels, Rings, Words } from './kernels.ts'
@@ -11,6 +11,8 @@ import { kernels128 } from './wasm128.ts'
 
 const words = (a: Words): Operand => operand(a, 64)
 
+/** Bytes up to which a left operand is turned over where it is multiplied. */
+const TURNED = 2 ** 24
 /** Bytes below which a loop here takes less time than copies there and back. */
 const FEW = 128
 
@@ -32,7 +34,6 @@ function planeKernels(scratch: Scratch): PlaneKernels {
   return {
     xor: ofTwoPlanes('xor'),
     and: ofTwoPlanes('and'),
-    not: (a) => (a.length < FEW ? javascriptKernels.not(a) : bytewise([a], (n) => scratch.kernels.not(p0, p1, n))),
 
     beaverAnd(c, a, b, d, e, addsPublic) {
       if (c.length < FEW) return javascriptKernels.beaverAnd(c, a, b, d, e, addsPublic)
@@ -102,7 +103,11 @@ function kernels64(scratch: Scratch): RingKernels {
     matMul(a, b, m, k, n, transposeA = false, transposeB = false) {
       hasShape('matMul', a, m, k)
       hasShape('matMul', b, k, n)
-      return scratch.matMul(a, b, m, k, n, 64, { a: transposeA, b: transposeB })
+      // To be turned over in scratch, all of it has to be there.
+      const isLarge = transposeA && 8 * m * k > TURNED
+      const left = isLarge ? transpose(a, k, m) : a
+      const product = scratch.matMul(left, b, m, k, n, 64, { a: transposeA && !isLarge, b: transposeB })
+      return isLarge ? spent(product, left) : product
     },
 
     divide(a, divisor) {

@@ -220,7 +220,6 @@ const cases = {
   lowestBits: (inputs, n) => row([inputs.words(n)], (kernels, a) => kernels.lowestBits(a)),
   xor: (inputs, n) => row([inputs.bytes(n), inputs.bytes(n)], (kernels, a, b) => kernels.xor(a, b)),
   and: (inputs, n) => row([inputs.bytes(n), inputs.bytes(n)], (kernels, a, b) => kernels.and(a, b)),
-  not: (inputs, n) => row([inputs.bytes(n)], (kernels, a) => kernels.not(a)),
   beaverAnd: (inputs, n) =>
     row(
       [inputs.bytes(n), inputs.bytes(n), inputs.bytes(n), inputs.bytes(n), inputs.bytes(n), inputs.below(2) === 0],
@@ -279,6 +278,18 @@ describe.each(implementations)('the kernels of the ring in %s', (_, kernels) => 
         referenceKernels.matMul(a, b, m, k, n, transposed, transposed),
       )
     }
+  })
+
+  it('matMul does so where the left one is too large to be turned over where it is multiplied', () => {
+    const inputs = new Inputs(2, bits)
+    // 16 MB of 64 bits and more; a loop in JavaScript makes no difference.
+    const m = kernels.name === 'wasm' ? 2 ** 20 + 5 : 37
+    const [row, other, [x, y]] = [inputs.words(m), inputs.words(m), [inputs.element(), inputs.element()]]
+    const left = new BigUint64Array(2 * row.length)
+    left.set(row)
+    left.set(other, row.length)
+    const product = kernels.matMul(left, wordsOf([x, y], bits), m, 2, 1, true)
+    expectSame(product, kernels.add(kernels.mulScalar(row, x), kernels.mulScalar(other, y)))
   })
 
   it('the bits of a value are the same through planes and back', () => {

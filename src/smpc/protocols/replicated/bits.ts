@@ -119,7 +119,7 @@ async function randomBits(
   const { kernels } = seat
   const toWords = (of: Planes): Words => bitsToElements(of, size, planes, kernels)
   /** What a party hands over of s·t. */
-  const summandOf = (s: Words, t: Planes, drawn: Words): Words =>
+  const handedOver = (s: Words, t: Planes, drawn: Words): Words =>
     byPlane(seat, t, size, (bit, of) => kernels.pick(bit, of(s), of(drawn)))
   const arithmetic = async (): Promise<Pair<Words>> => {
     if (seat.place === 0) {
@@ -140,13 +140,13 @@ async function randomBits(
         ],
       )
       const rest = wordsOf(received!)
-      const product = summandOf(rest, bits[1], drawn)
+      const product = handedOver(rest, bits[1], drawn)
       await seat.swap([[2, bytesOf(product)]], [])
       const [t, whole] = [toWords(bits[1]), kernels.add(product, wordsOf(theirs!))]
       return spent([kernels.lessTwice(rest, drawn), kernels.lessTwice(t, whole)], rest, drawn, t, whole, theirs!)
     }
     const [mask, drawn] = [seat.wordsAfter(n), seat.wordsAfter(n)]
-    const product = summandOf(mask, bits[0], drawn)
+    const product = handedOver(mask, bits[0], drawn)
     await seat.swap([[1, bytesOf(product)]], [])
     const [theirs] = await seat.swap([], [[1, width]])
     const [t, whole] = [toWords(bits[0]), kernels.add(product, wordsOf(theirs!))]
@@ -163,7 +163,7 @@ async function randomBits(
 /**
  * From t = bit ⊕ β, opened: bit is β or, where t is set, 1 − β, and bit · y is β·y or y − β·y. Local.
  *
- * @param t planes, as many as there are bits of an element
+ * @param t a plane for each result
  */
 function injected(
   seat: Seat,
@@ -246,7 +246,7 @@ async function outcomeOf(seat: Seat, x: Pair<Words>, lookup: Lookup): Promise<Pl
 }
 
 /**
- * The bits that a lookup ends in as elements, plane after plane, and the bits times others.
+ * The bits that a lookup ends in as elements, plane after plane, and, of a single one, the bit times others.
  *
  * Of the sign, six rounds; of all together 30 bytes for codes, 7.75 for what is looked up, 9.4 for the tree, 0.75 for the
  * opening and 24 for the random bit: 24 for each party, and 8 for each factor. Of 128 bits seven rounds, 48.5 bytes and 16.
@@ -273,8 +273,10 @@ export function costOfLookup(
   const layers = layersOf(lookup)
   // The gates of the last layer are not reshared but opened.
   const gates = layers.slice(0, -1).reduce((total, layer) => total + layer.gates.length, 0)
+  // Beside what is looked up and the layers but the last, random bits take two rounds, and one for factors.
+  const beside = Math.max(2 + Math.max(0, layers.length - 1), factors > 0 ? 3 : 2)
   return {
-    rounds: 3 + Math.max(0, layers.length - 1),
+    rounds: beside + 1,
     bytes:
       codeBytes(lookup.digits, size) +
       (2 * lookup.planes + 3 * gates + 6 * lookup.results) * strideOf(size) +

@@ -142,7 +142,10 @@ export class Seat {
     return theirs!
   }
 
-  /** Opens planes of which each party has a summand: what it sends says nothing but what comes out. */
+  /**
+   * Opens planes of which each party has a summand: with zeros on top, or its first component, of which the one that a party
+   * lacks follows from the others and what comes out.
+   */
   async openSummands(mine: Planes): Promise<Planes> {
     const { index } = this.context
     const others = [(index + 1) % 3, (index + 2) % 3]
@@ -151,15 +154,5 @@ export class Seat {
       others.map((from) => ({ from, bytes: mine.length })),
     )
     return theirs.reduce((sum, planes) => ring().xor(sum, planes), mine)
-  }
-
-  /** Opens planes by their components: each party lacks one, which the party before it hands over. */
-  async openPlanes([mine, next]: Pair<Planes>): Promise<Planes> {
-    const { index } = this.context
-    const [missing] = await this.context.swap(
-      [{ to: (index + 1) % 3, data: mine }],
-      [{ from: (index + 2) % 3, bytes: mine.length }],
-    )
-    return ring().xor(ring().xor(mine, next), missing!)
   }
 }
