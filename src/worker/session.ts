@@ -61,8 +61,6 @@ export const waiting: { readonly [N in MessageName]?: true } = {
 const OWN_FRAMES = 8
 /** Of messages that come straight from a method of the caller's, and by the thousand. */
 const FEW_FRAMES = 6
-/** Of a command to several workers, which other methods of ours compose: noted once for all of them. */
-const COMPOSED_FRAMES = 32
 /** From inside the worker to the caller, through the transport. */
 const WHOLE_STACK = 100
 
@@ -87,7 +85,7 @@ function noted(what: string, frames: number): Site {
   if (common?.site?.what === what) return common.site
   const site: Site = { what }
   const { stackTraceLimit } = Error
-  Error.stackTraceLimit = common === null ? frames : Math.max(frames, COMPOSED_FRAMES)
+  Error.stackTraceLimit = frames
   Error.captureStackTrace?.(site, noted)
   Error.stackTraceLimit = stackTraceLimit
   if (common !== null) common.site = site
