@@ -13,7 +13,7 @@ import type { PrgStream } from './prg.ts'
 import { ring } from './ring/choose.ts'
 import { codeBytes, digitsOf } from './ring/digits.ts'
 import { type Planes, type RingBits, type RingKernels, type Words, wordsPerElement } from './ring/kernels.ts'
-import { bytesOf, ringTensor, wordsOf } from './ring/tensor.ts'
+import { bytesOf, concatenated, ringTensor, wordsOf } from './ring/tensor.ts'
 import { type RingOp, ringRow } from './ring-ops.ts'
 
 interface Kinds {
@@ -128,6 +128,29 @@ export function bitsToElements(all: Planes, size: number, count: number, kernels
   for (let i = 0; i < count; i++) result.set(kernels.fromPlane(plane(all, i, stride), size), i * words)
   return result
 }
+
+/** What a kernel makes of each of several planes, and of the elements that are of it, plane by plane. */
+export function byPlane(
+  all: Planes,
+  size: number,
+  kernels: RingKernels,
+  kernel: (plane: Planes, of: (elements: Words) => Words) => Words,
+): Words {
+  const stride = strideOf(size)
+  if (all.length <= stride) return kernel(all, (elements) => elements)
+  const words = wordsPerElement(kernels.bits) * size
+  const results = planesOf(all, all.length / stride, stride).map((one, i) =>
+    kernel(one, (elements) => elements.subarray(i * words, (i + 1) * words)),
+  )
+  return wordsOf(concatenated(results.map(bytesOf)))
+}
+
+/**
+ * From t = bit ⊕ b, opened, and a share x of b, or of b · y: a share of the bit, or of bit · y, which is x or, where t is set,
+ * base − x, for a share of 1, or of y.
+ */
+export const flipped = (t: Planes, size: number, kernels: RingKernels, x: Words, base: Words | bigint): Words =>
+  byPlane(t, size, kernels, (bit, of) => kernels.flip(bit, of(x), typeof base === 'bigint' ? base : of(base)))
 
 const rowOf = <K extends CorrelationKind>(kind: K): CorrelationRow<K> => {
   if (!Object.hasOwn(rows, kind)) throw sottoError('ERR_UNKNOWN_OP', 'no such correlation')

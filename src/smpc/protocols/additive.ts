@@ -7,7 +7,7 @@
  */
 import { sizeOf } from '../../tensor/shape.ts'
 import { circuitOf, type Layer, strideOf } from '../circuits.ts'
-import { bitsToElements, type Correlation, correctionBytes, plane, planesOf } from '../correlations.ts'
+import { type Correlation, correctionBytes, flipped, plane, planesOf } from '../correlations.ts'
 import { type Lookup, layersOf, lookupOf, shaped } from '../lookups.ts'
 import { Prg, randomSeed } from '../prg.ts'
 import { ring } from '../ring/choose.ts'
@@ -19,6 +19,7 @@ import type { CommandShape, Contribution, Cost, PartyContext, PartyOperand, Prot
 
 /** What is added to make numbers positive that are divided: 2^(l−2). */
 const half = (bits: RingBits): bigint => 1n << BigInt(bits - 2)
+
 const isSecret = (operand: PartyOperand): operand is { readonly share: Share } => 'share' in operand
 const tensorOf = (operand: PartyOperand): RingTensor => (isSecret(operand) ? operand.share[0]! : operand.known)
 
@@ -134,13 +135,12 @@ async function runCircuit(context: PartyContext, lookup: Lookup, registers: Plan
  * y_j − a_j opened beside it, bit · y_j = t·y_j + (1 − 2t)·((y_j − a_j)·b + a_j·b) comes out of the same round.
  * One round; an eighth of a byte a bit, and 8 bytes for each element of each y.
  *
- * @param bits boolean shares, plane by plane, of `planes` · `size` bits
+ * @param bits boolean shares, plane by plane, of `size` bits each
  */
 async function injected(
   context: PartyContext,
   bits: Planes,
   size: number,
-  planes: number,
   factors: readonly Words[],
 ): Promise<readonly Words[]> {
   const [b, ...dealt] = (await context.take()) as [Planes, ...Words[]]
@@ -149,17 +149,10 @@ async function injected(
   const kernels = ring(context.ring)
   const masked = factors.map((y, j): Contribution => ({ words: kernels.sub(y, a[j]!) }))
   const [t, ...d] = (await context.open({ planes: kernels.xor(bits, b) }, ...masked)) as [Planes, ...Words[]]
-  const known = bitsToElements(t, size, planes, kernels)
-  // 1 − 2t: a sign.
-  const sign = kernels.addScalar(kernels.mulScalar(known, -2n), 1n)
-  const flipped = kernels.mul(sign, truth!)
-  const bit = context.index === 0 ? kernels.add(known, flipped) : flipped
+  const whenDealt = factors.map((_, j) => kernels.add(kernels.mul(d[j]!, truth!), products[j]!))
   return [
-    bit,
-    ...factors.map((y, j) => {
-      const whenDealt = kernels.add(kernels.mul(d[j]!, truth!), products[j]!)
-      return kernels.add(kernels.mul(known, y), kernels.mul(sign, whenDealt))
-    }),
+    flipped(t, size, kernels, truth!, context.index === 0 ? 1n : 0n),
+    ...factors.map((y, j) => flipped(t, size, kernels, whenDealt[j]!, y)),
   ]
 }
 
@@ -186,7 +179,7 @@ async function bitsOf(
   await runCircuit(context, lookup, registers, stride)
   const outcome = rt.concatenated(lookup.outcome(registers, kernels.xor))
   const factors = others.map(({ data }) => data)
-  const results = await injected(context, outcome, size, lookup.results, factors)
+  const results = await injected(context, outcome, size, factors)
   return results.map((data) => shaped(lookup, x.shape, { ring: context.ring, data }))
 }
 

@@ -8,7 +8,7 @@
 import { sizeOf } from '../../../tensor/shape.ts'
 import { recycle, spent } from '../../../worker/memory-pool.ts'
 import { type Layer, strideOf } from '../../circuits.ts'
-import { bitsToElements, plane, planesOf } from '../../correlations.ts'
+import { bitsToElements, byPlane, flipped, plane } from '../../correlations.ts'
 import { type Lookup, layersOf } from '../../lookups.ts'
 import { ring } from '../../ring/choose.ts'
 import { codeBytes } from '../../ring/digits.ts'
@@ -25,21 +25,6 @@ const planeOf = ([mine, next]: Bits, index: number, stride: number): Bits => [
   plane(mine, index, stride),
   plane(next, index, stride),
 ]
-
-/** What a kernel makes of each of several planes, and of the elements that are of it. */
-function byPlane(
-  seat: Seat,
-  planes: Planes,
-  size: number,
-  kernel: (plane: Planes, of: (all: Words) => Words) => Words,
-): Words {
-  const stride = strideOf(size)
-  if (planes.length <= stride) return kernel(planes, (all) => all)
-  const results = planesOf(planes, planes.length / stride, stride).map((one, i) =>
-    kernel(one, (all) => seat.part(all, i * size, size)),
-  )
-  return wordsOf(concatenated(results.map(bytesOf)))
-}
 
 /** What this party knows of x = u + v: u at place 0, v at the others. */
 function addend({ place, kernels }: Seat, [mine, next]: Pair<Words>): Words {
@@ -120,7 +105,7 @@ async function randomBits(
   const toWords = (of: Planes): Words => bitsToElements(of, size, planes, kernels)
   /** What a party hands over of s·t. */
   const handedOver = (s: Words, t: Planes, drawn: Words): Words =>
-    byPlane(seat, t, size, (bit, of) => kernels.pick(bit, of(s), of(drawn)))
+    byPlane(t, size, kernels, (bit, of) => kernels.pick(bit, of(s), of(drawn)))
   const arithmetic = async (): Promise<Pair<Words>> => {
     if (seat.place === 0) {
       const [mask, before, after] = [seat.wordsBefore(n), seat.wordsBefore(n), seat.wordsAfter(n)]
@@ -161,7 +146,7 @@ async function randomBits(
 }
 
 /**
- * From t = bit ⊕ β, opened: bit is β or, where t is set, 1 − β, and bit · y is β·y or y − β·y. Local.
+ * From t = bit ⊕ β, opened, the bit and its products; see {@link flipped}. Local.
  *
  * @param t a plane for each result
  */
@@ -175,13 +160,11 @@ function injected(
   const { kernels } = seat
   // What is public is part of component 0, which is the first at place 0 and the second at place 2.
   const publicAt = seat.place === 0 ? 0 : seat.place === 2 ? 1 : null
-  const flipped = random.words.map((part, i) =>
-    byPlane(seat, t, size, (bit, of) => kernels.flip(bit, of(part), i === publicAt ? 1n : 0n)),
-  ) as [Words, Words]
+  const bit = random.words.map((part, i) => flipped(t, size, kernels, part, i === publicAt ? 1n : 0n)) as [Words, Words]
   const products = factors.map((factor, j) =>
-    factor.map((y, i) => byPlane(seat, t, size, (bit, of) => kernels.flip(bit, of(random.products[j]![i]!), of(y)))),
+    factor.map((y, i) => flipped(t, size, kernels, random.products[j]![i]!, y)),
   ) as [Words, Words][]
-  return spent([flipped, ...products], ...random.words, ...random.products.flat())
+  return spent([bit, ...products], ...random.words, ...random.products.flat())
 }
 
 /** The inputs of gates, one after another, as components. */
